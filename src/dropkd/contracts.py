@@ -1,0 +1,117 @@
+"""The four things that the rooms of dropkd hand to each other.
+
+A network answers a batch of images with :class:`Outputs`; the data say of each image what :class:`Batch` holds;
+:class:`Shapes` is what a network's answer looks like and :class:`Pair` what a method is built for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Batch", "Outputs", "Pair", "Shapes"]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What a network's answer to one image looks like.
+
+    Args:
+        logits: number of logits.
+        maps: channels, height and width of each feature map, shallow to deep.
+        embedding: width of the vector that the classifier sees.
+    """
+
+    logits: int
+    maps: tuple[tuple[int, int, int], ...]
+    embedding: int
+
+
+class Outputs(NamedTuple):
+    """A network's answer to a batch, the same for every architecture.
+
+    A named tuple, so that data-parallel wrappers and mixed precision see the tensors inside.
+
+    Args:
+        logits: (B, K), before any softmax.
+        maps: feature maps (B, C, H, W) from shallow to deep; a transformer's tokens are folded to their grid and its
+            prefix tokens (class, register, distillation) are dropped.
+        embedding: (B, D), what the classifier sees.
+
+    Where a method asks for several views of each image, the rows of the first view come first, then those of the second.
+    """
+
+    logits: Tensor
+    maps: tuple[Tensor, ...]
+    embedding: Tensor
+
+    def apply(self, change: Callable[[Tensor], Tensor]) -> Outputs:
+        """Return the answer with ``change`` applied to each tensor."""
+        return Outputs(change(self.logits), tuple(change(m) for m in self.maps), change(self.embedding))
+
+    def detach(self) -> Outputs:
+        """Return the answer cut off from the graph."""
+        return self.apply(Tensor.detach)
+
+    def float(self) -> Outputs:
+        """Return the answer in float32 where it was of lower precision; float64 stays float64."""
+        return self.apply(lambda t: t if t.dtype == torch.float64 else t.float())
+
+    def split(self, views: int) -> tuple[Outputs, ...]:
+        """Return one answer per view, for rows that hold ``views`` views one after another."""
+        logits, embedding = self.logits.chunk(views), self.embedding.chunk(views)
+        maps = [m.chunk(views) for m in self.maps]
+        return tuple(Outputs(logits[v], tuple(m[v] for m in maps), embedding[v]) for v in range(views))
+
+    @property
+    def shapes(self) -> Shapes:
+        """Return what one row looks like."""
+        maps = tuple((m.shape[1], m.shape[2], m.shape[3]) for m in self.maps)
+        return Shapes(self.logits.shape[1], maps, self.embedding.shape[1])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is known of each image of a batch apart from its pixels.
+
+    Args:
+        target: (B,) int64, the class; under mixup or CutMix the class with the larger share.
+        index: (B,) int64, the sample's number in the training set, the same in every epoch.
+        epoch: the epoch, counted from 0; also the number of the random view, a pure function of (seed, index, epoch).
+        soft_target: (B, K) class shares under mixup or CutMix, else None.
+
+    Where a method asks for several views, each field holds one row per view and image, like :class:`Outputs`.
+    """
+
+    target: Tensor
+    index: Tensor
+    epoch: int = 0
+    soft_target: Tensor | None = None
+
+    def split(self, views: int) -> tuple[Batch, ...]:
+        """Return one batch per view."""
+        soft = self.soft_target.chunk(views) if self.soft_target is not None else [None] * views
+        rows = zip(self.target.chunk(views), self.index.chunk(views), soft, strict=True)
+        return tuple(replace(self, target=t, index=i, soft_target=s) for t, i, s in rows)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a method is built for: two networks seen from outside, and the size of the task.
+
+    Args:
+        student: the shapes of the student's answer.
+        teacher: the shapes of the teacher's answer, or None where there is no teacher.
+        num_classes: classes of the task; the student has as many logits.
+        targets: (N,) int64, the class of each training sample by its index (memory banks and relabelling need it),
+            or None where the samples are not known beforehand.
+    """
+
+    student: Shapes
+    teacher: Shapes | None
+    num_classes: int
+    targets: Tensor | None = None

@@ -1,0 +1,83 @@
+"""The contract of a distillation method."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from dropkd.contracts import Batch, Outputs, Pair
+from dropkd.errors import ConfigError, did_you_mean
+
+__all__ = ["Method"]
+
+
+class Method(nn.Module):
+    """Turns the student's answer, the teacher's and the labels into named, unweighted loss terms.
+
+    A method is a module that owns its projectors and nothing else: it holds no model, optimiser, weight or logger. Its
+    options are the keyword-only arguments of its constructor; their annotations and defaults are the configuration
+    keys (``method.NAME``) that users see, so annotate each with its type and range
+    (``Annotated[float, Gt(0)]`` of ``annotated_types``).
+
+    A subclass sets:
+        student_reads: which of ``logits``, ``maps``, ``embedding`` it reads of the student.
+        teacher_reads: the same of the teacher; empty means that no teacher is needed.
+        terms: the name of each loss term and its default weight.
+        label_space_terms: the terms that compare teacher and student class by class, and so need a teacher with the
+            student's classes.
+        views: the kinds of view that it wants of each image. With two, the rows of :class:`Outputs` and
+            :class:`Batch` hold the first view of all images, then the second; ``split(2)`` parts them.
+        labelled_views: how many of these views, from the first, the engine's cross-entropy sees.
+        cross_entropy_weight: default weight of the engine's cross-entropy between the student's logits and
+            :meth:`targets`.
+
+    Args:
+        pair: the shapes of student and teacher.
+    """
+
+    student_reads: ClassVar[frozenset[str]] = frozenset()
+    teacher_reads: ClassVar[frozenset[str]] = frozenset()
+    terms: ClassVar[Mapping[str, float]] = {}
+    label_space_terms: ClassVar[frozenset[str]] = frozenset()
+    views: ClassVar[tuple[str, ...]] = ("standard",)
+    labelled_views: ClassVar[int] = 1
+    cross_entropy_weight: ClassVar[float] = 1.0
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__()
+        self.pair = pair
+        self.active: frozenset[str] = frozenset(self.terms)
+
+    def restrict_terms(self, names: Collection[str]) -> None:
+        """Compute these terms only from now on (the engine leaves out those of weight 0).
+
+        Raises:
+            ConfigError: a name is not among the method's terms.
+        """
+        for name in names:
+            if name not in self.terms:
+                known = ", ".join(sorted(self.terms)) or "none"
+                raise ConfigError(
+                    f"{type(self).__name__} has no term {name!r}. Its terms: {known}.{did_you_mean(name, self.terms)}"
+                )
+        self.active = frozenset(names)
+
+    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+        """Return each active term as an unweighted scalar, averaged over the batch.
+
+        Args:
+            student: the student's answer, in float32 or float64.
+            teacher: the teacher's answer without gradients, or None where ``teacher_reads`` is empty.
+            batch: labels, sample numbers and epoch.
+        """
+        raise TypeError(f"{type(self).__name__} does not define forward(student, teacher, batch)")
+
+    def targets(self, batch: Batch) -> Tensor:
+        """Return the labels that the cross-entropy uses: (B,) classes or (B, K) shares. Relabelling overrides it."""
+        return batch.target if batch.soft_target is None else batch.soft_target
+
+    def deploy(self, student: nn.Module) -> nn.Module:
+        """Return the student as it is used after training; the few methods that change inference override it."""
+        return student
