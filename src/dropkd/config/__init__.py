@@ -1,0 +1,25 @@
+"""Typed, validated configuration of a run: YAML in, the same YAML out in the run folder. Loads no torch."""
+
+from __future__ import annotations
+
+from dropkd.config.loading import dump_config, load_config, update_config
+from dropkd.config.schema import (
+    Config,
+    DataConfig,
+    MethodConfig,
+    StudentConfig,
+    TeacherConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "MethodConfig",
+    "StudentConfig",
+    "TeacherConfig",
+    "TrainingConfig",
+    "dump_config",
+    "load_config",
+    "update_config",
+]

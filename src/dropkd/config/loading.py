@@ -1,0 +1,151 @@
+"""Putting a configuration together from a file, ``--set`` and flags, and saying what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from dropkd.config.mistakes import Origins, describe_mistakes
+from dropkd.config.schema import Config
+from dropkd.config.yaml_text import parse_yaml, write_yaml
+from dropkd.errors import ConfigError
+
+__all__ = ["dump_config", "load_config", "update_config"]
+
+# `teacher: vit_base_patch16_224` is short for `teacher: {source: vit_base_patch16_224}`.
+SHORT_FORMS = {"data": "path", "student": "name", "teacher": "source", "method": "name"}
+
+
+def load_config(
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    *,
+    spelling: Mapping[str, str] | None = None,
+) -> Config:
+    """Return the configuration that a file, ``key=value`` overrides and flags make together.
+
+    Flags win over overrides, overrides over the file.
+
+    Args:
+        path: a YAML file, or None.
+        overrides: ``a.b=c``; c is read as YAML.
+        flags: values by dotted key, e.g. ``{"training.epochs": 3}``; None means not given.
+        spelling: how the user wrote a flag's key, e.g. ``{"training.epochs": "--epochs"}``.
+
+    Raises:
+        ConfigError: one line for each mistake, in the user's own spelling.
+    """
+    tree: dict[str, Any] = {}
+    origins = Origins()
+    mistakes: list[str] = []
+    if path is not None:
+        _merge(tree, _spell_out(_read_file(path)), (), f"{path}: ", origins)
+    for override in overrides:
+        try:
+            _merge(tree, _read_override(override), (), f"--set {override}: ", origins)
+        except ConfigError as error:
+            mistakes.append(str(error))
+    for key, value in (flags or {}).items():
+        if value is not None:
+            named = (spelling or {}).get(key)
+            branch = _nest(key.split("."), value.as_posix() if isinstance(value, Path) else value)
+            _merge(tree, _spell_out(branch), (), f"{named}: " if named else "", origins, named=named)
+    return _validate(tree, origins, mistakes)
+
+
+def update_config(config: Config, values: Mapping[str, Any]) -> Config:
+    """Return a checked copy of a configuration with other values, by dotted keys.
+
+    Args:
+        config: what to start from; it stays as it is.
+        values: e.g. ``{"training.epochs": 10, "seed": 1}``; a None clears the key.
+
+    Raises:
+        ConfigError: one line for each mistake.
+    """
+    tree: dict[str, Any] = config.model_dump()
+    for key, value in values.items():
+        _merge(tree, _spell_out(_nest(key.split("."), value)), (), "", Origins())
+    return _validate(tree, Origins(), [])
+
+
+def dump_config(config: Config) -> str:
+    """Return a configuration as YAML that is itself a valid input."""
+    return write_yaml(config.model_dump(mode="json"))
+
+
+def _validate(tree: dict[str, Any], origins: Origins, mistakes: Sequence[str]) -> Config:
+    found = list(mistakes)
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        found += describe_mistakes(error, origins)
+    if found:
+        raise ConfigError("\n".join(dict.fromkeys(found)))
+    return config
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: this is a folder; a YAML file is wanted") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read as text ({error})") from None
+    try:
+        tree = parse_yaml(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: must hold keys such as 'student: resnet18', got {tree!r}")
+    return tree
+
+
+def _read_override(override: str) -> dict[str, Any]:
+    key, equals, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {override}: must look like training.epochs=3")
+    try:
+        return _spell_out(_nest(parts, parse_yaml(text)))
+    except ConfigError as error:
+        raise ConfigError(f"--set {override}: {error}") from None
+
+
+def _nest(parts: Sequence[str], value: Any) -> dict[str, Any]:
+    for part in reversed(parts):
+        value = {part: value}
+    return dict(value)
+
+
+def _spell_out(tree: dict[str, Any]) -> dict[str, Any]:
+    short = {k: SHORT_FORMS[k] for k, v in tree.items() if k in SHORT_FORMS and isinstance(v, str)}
+    return {key: {short[key]: value} if key in short else value for key, value in tree.items()}
+
+
+def _merge(
+    into: dict[str, Any],
+    tree: Mapping[str, Any],
+    at: tuple[str, ...],
+    prefix: str,
+    origins: Origins,
+    *,
+    named: str | None = None,
+) -> None:
+    for key, value in tree.items():
+        here = (*at, str(key))
+        if isinstance(value, dict) and value:
+            branch = into.get(key)
+            into[key] = branch = branch if isinstance(branch, dict) else {}
+            _merge(branch, value, here, prefix, origins, named=named)
+        else:
+            into[key] = value
+            origins.add(here, prefix, named)

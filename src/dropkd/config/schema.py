@@ -1,0 +1,220 @@
+"""The keys of a run's configuration, with their types, ranges and defaults.
+
+A field that is None and whose text says *by the data* (or by another key) is filled in by the engine before the
+first step, so the ``config.yaml`` of a run folder holds the value that was used.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+__all__ = ["Config", "DataConfig", "MethodConfig", "StudentConfig", "TeacherConfig", "TrainingConfig"]
+
+
+def _read_image_size(value: Any) -> Any:
+    wanted = "must be a whole number of pixels, or [height, width]"
+    sides = value if isinstance(value, list | tuple) else (value,)
+    if value is None:
+        return None
+    if len(sides) not in (1, 2) or not all(type(side) is int for side in sides):
+        raise ValueError(wanted)
+    if not all(1 <= side <= 4096 for side in sides):
+        raise ValueError(f"{wanted}, between 1 and 4096")
+    return tuple(sides) if isinstance(value, list | tuple) else value
+
+
+def _read_precision(value: Any) -> Any:
+    return str(value) if type(value) is int else value
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+ImageSize = Annotated[int | tuple[int, int] | None, BeforeValidator(_read_image_size)]
+Precision = Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_read_precision)]
+# Paths come as text from YAML, which strict checking would refuse.
+FilePath = Annotated[Path, Field(strict=False)]
+
+
+class _Section(BaseModel):
+    """Refuses unknown keys, takes no text for a number, and holds no NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """The images and what is done to them before training.
+
+    Args:
+        path: folder of images, ``train/CLASS/*`` and ``test/CLASS/*`` or just ``CLASS/*``.
+        image_size: pixels that the student is fed, one number or [height, width]; None: by the data.
+        augmentation: ``auto`` is crop-flip for small images and resized-crop for large ones.
+        flip: mirror images left to right at random.
+        erase_probability: share of images that lose a random rectangle.
+        color_jitter: strength of random brightness, contrast and saturation; 0 is off.
+        validation_fraction: share of the training images that picks the epoch where there is no val folder.
+        skip_unreadable: leave unreadable files out instead of stopping.
+        workers: processes that read images; None: by the data.
+    """
+
+    path: FilePath
+    image_size: ImageSize = None
+    augmentation: Literal["auto", "crop-flip", "resized-crop", "none"] = "auto"
+    flip: bool = True
+    erase_probability: Fraction = 0.0
+    color_jitter: Fraction = 0.0
+    validation_fraction: float = Field(default=0.1, gt=0, le=0.5)
+    skip_unreadable: bool = False
+    workers: int | None = Field(default=None, ge=0)
+
+
+class StudentConfig(_Section):
+    """The network that is trained.
+
+    Args:
+        name: a timm, torchvision or dropkd model name.
+        pretrained: start from the published weights where there are any.
+        checkpoint: start from this file instead.
+        options: keyword arguments of the model's constructor, e.g. ``{patch_size: 4}``.
+        map_modules: names of the modules whose outputs are the feature maps; None: found by dropkd.
+    """
+
+    name: str
+    pretrained: bool = True
+    checkpoint: FilePath | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    map_modules: list[str] | None = None
+
+
+class TeacherConfig(_Section):
+    """The frozen network that is learned from.
+
+    Args:
+        source: ``NAME`` (its published weights), ``NAME:CHECKPOINT``, the folder of an earlier run, or a file
+            that dropkd wrote.
+        map_modules: names of the modules whose outputs are the feature maps; None: found by dropkd.
+    """
+
+    source: str
+    map_modules: list[str] | None = None
+
+
+class MethodConfig(_Section):
+    """The distillation method; every further key is an option of the method's constructor.
+
+    The options are checked against the constructor by ``dropkd.methods.registry``, which knows the methods.
+
+    Args:
+        name: the method, ``plain`` for training without a teacher.
+        weights: weight of each loss term by its name, and of ``cross_entropy``; left out: its default.
+        warmup_epochs: epochs over which the method's terms grow from 0 to their weights.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = "plain"
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    warmup_epochs: float = Field(default=0.0, ge=0)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys that belong to the method's constructor."""
+        return dict(self.model_extra or {})
+
+
+class TrainingConfig(_Section):
+    """How the student is trained.
+
+    Args:
+        epochs: passes over the training images; None: by the data.
+        batch_size: images a step; None: by the data.
+        optimizer: None: by the student.
+        lr: peak learning rate; None: by optimizer and batch size.
+        weight_decay: None: by the optimizer.
+        momentum: of SGD.
+        nesterov: Nesterov's form of SGD's momentum.
+        schedule: how the learning rate falls; ``step`` needs ``milestones``.
+        warmup_epochs: epochs over which the learning rate grows from near 0; None: by the epochs.
+        milestones: epochs at which ``step`` multiplies the rate by ``decay_factor``.
+        decay_factor: see ``milestones``.
+        label_smoothing: share of the label that is spread over all classes.
+        mixup: alpha of mixup; 0 is off.
+        cutmix: alpha of CutMix; 0 is off. With both, each batch draws one.
+        precision: ``auto`` is bf16 where the device computes in it fast, else 32.
+        gradient_clip: largest norm of the gradient; None is off.
+        accumulate: batches whose gradients are added up before a step.
+        ema_decay: decay of the running average of the weights; 0 is off.
+        channels_last: memory layout that is faster on some devices.
+        compile: run the networks through ``torch.compile``.
+    """
+
+    epochs: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    optimizer: Literal["adamw", "sgd"] | None = None
+    lr: float | None = Field(default=None, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    warmup_epochs: float | None = Field(default=None, ge=0)
+    milestones: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
+    decay_factor: float = Field(default=0.1, gt=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    mixup: float = Field(default=0.0, ge=0)
+    cutmix: float = Field(default=0.0, ge=0)
+    precision: Precision = "auto"
+    gradient_clip: float | None = Field(default=None, gt=0)
+    accumulate: int = Field(default=1, ge=1)
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    channels_last: bool = False
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _check_together(self) -> TrainingConfig:
+        if self.schedule == "step" and not self.milestones:
+            raise ValueError(
+                "'training.schedule' is 'step', which needs 'training.milestones', as in [15, 18]"
+            )
+        if self.milestones != sorted(set(self.milestones)):
+            raise ValueError(f"'training.milestones' must grow, got {self.milestones}")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("'training.nesterov' needs a 'training.momentum' above 0")
+        epochs, warmup = self.epochs, self.warmup_epochs
+        if epochs is not None and warmup is not None and warmup > epochs:
+            raise ValueError(
+                f"'training.warmup_epochs' ({warmup:g}) is more than 'training.epochs' ({epochs})"
+            )
+        return self
+
+
+class Config(_Section):
+    """Everything that decides what a run does.
+
+    Args:
+        data: the images.
+        student: the network that is trained.
+        teacher: the network that is learned from; None for methods without one.
+        teacher_check: what a teacher near chance on the data does: stop the run, warn, or nothing.
+        method: the distillation method.
+        training: optimiser, schedule and the like.
+        seed: of every random number.
+        device: ``auto`` is the first CUDA device, else the CPU.
+        threads: CPU threads; None: as torch decides.
+        baseline: also train the same student alone, for comparison.
+        output: run folder; None: a new one under ``runs/``.
+        loggers: also log to these.
+    """
+
+    data: DataConfig
+    student: StudentConfig
+    teacher: TeacherConfig | None = None
+    teacher_check: Literal["stop", "warn", "off"] = "stop"
+    method: MethodConfig = Field(default_factory=MethodConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    threads: int | None = Field(default=None, ge=1)
+    baseline: bool = False
+    output: FilePath | None = None
+    loggers: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default_factory=list)
