@@ -1,7 +1,7 @@
 """The keys of a run's configuration, with their types, ranges and defaults.
 
-A field that is None and whose text says *by the data* (or by another key) is filled in by the engine before the
-first step, so the ``config.yaml`` of a run folder holds the value that was used.
+A field that is None and whose text says *by the data* (or by another key) is filled in by the engine before
+the first step, so the ``config.yaml`` of a run folder holds the value that was used.
 """
 
 from __future__ import annotations

@@ -1,0 +1,71 @@
+"""Small, fast vision models that learned from big ones.
+
+Every public name is imported when it is first used, so ``import dropkd`` loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dropkd import data, functional, methods, metrics, models
+    from dropkd.api import Run, distill, evaluate, resume, train
+    from dropkd.config import Config, load_config
+    from dropkd.engine.distiller import Distiller
+    from dropkd.engine.observer import Observer
+    from dropkd.errors import DropKDError
+    from dropkd.models import create_model, load_weights
+
+__all__ = [
+    "Config",
+    "Distiller",
+    "DropKDError",
+    "Observer",
+    "Run",
+    "create_model",
+    "data",
+    "distill",
+    "evaluate",
+    "functional",
+    "load_config",
+    "load_weights",
+    "methods",
+    "metrics",
+    "models",
+    "resume",
+    "train",
+]
+
+try:
+    __version__ = version("dropkd")
+except PackageNotFoundError:  # used from a source tree that is not installed
+    __version__ = "0+unknown"
+
+_HOMES = {
+    "Config": "dropkd.config",
+    "Distiller": "dropkd.engine.distiller",
+    "DropKDError": "dropkd.errors",
+    "Observer": "dropkd.engine.observer",
+    "Run": "dropkd.api",
+    "create_model": "dropkd.models",
+    "distill": "dropkd.api",
+    "evaluate": "dropkd.api",
+    "load_config": "dropkd.config",
+    "load_weights": "dropkd.models",
+    "resume": "dropkd.api",
+    "train": "dropkd.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        return import_module(f"dropkd.{name}")
+    raise AttributeError(f"module 'dropkd' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
