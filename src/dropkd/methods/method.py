@@ -16,17 +16,17 @@ __all__ = ["Method"]
 class Method(nn.Module):
     """Turns the student's answer, the teacher's and the labels into named, unweighted loss terms.
 
-    A method is a module that owns its projectors and nothing else: it holds no model, optimiser, weight or logger. Its
-    options are the keyword-only arguments of its constructor; their annotations and defaults are the configuration
-    keys (``method.NAME``) that users see, so annotate each with its type and range
+    A method is a module that owns its projectors and nothing else: it holds no model, optimiser, weight or
+    logger. Its options are the keyword-only arguments of its constructor; their annotations and defaults are
+    the configuration keys (``method.NAME``) that users see, so annotate each with its type and range
     (``Annotated[float, Gt(0)]`` of ``annotated_types``).
 
     A subclass sets:
         student_reads: which of ``logits``, ``maps``, ``embedding`` it reads of the student.
         teacher_reads: the same of the teacher; empty means that no teacher is needed.
         terms: the name of each loss term and its default weight.
-        label_space_terms: the terms that compare teacher and student class by class, and so need a teacher with the
-            student's classes.
+        label_space_terms: the terms that compare teacher and student class by class, and so need a teacher
+            with the student's classes.
         views: the kinds of view that it wants of each image. With two, the rows of :class:`Outputs` and
             :class:`Batch` hold the first view of all images, then the second; ``split(2)`` parts them.
         labelled_views: how many of these views, from the first, the engine's cross-entropy sees.
@@ -35,6 +35,9 @@ class Method(nn.Module):
 
     Args:
         pair: the shapes of student and teacher.
+
+    Raises:
+        ConfigError: the method reads a teacher and the pair has none.
     """
 
     student_reads: ClassVar[frozenset[str]] = frozenset()
@@ -47,6 +50,8 @@ class Method(nn.Module):
 
     def __init__(self, pair: Pair) -> None:
         super().__init__()
+        if self.teacher_reads and pair.teacher is None:
+            raise ConfigError(f"{type(self).__name__} learns from a teacher, but none is given: name one.")
         self.pair = pair
         self.active: frozenset[str] = frozenset(self.terms)
 
@@ -60,7 +65,8 @@ class Method(nn.Module):
             if name not in self.terms:
                 known = ", ".join(sorted(self.terms)) or "none"
                 raise ConfigError(
-                    f"{type(self).__name__} has no term {name!r}. Its terms: {known}.{did_you_mean(name, self.terms)}"
+                    f"{type(self).__name__} has no term {name!r}. Its terms: {known}."
+                    f"{did_you_mean(name, self.terms)}"
                 )
         self.active = frozenset(names)
 
@@ -74,10 +80,28 @@ class Method(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} does not define forward(student, teacher, batch)")
 
+    def require_teacher(self, teacher: Outputs | None) -> Outputs:
+        """Return the teacher's answer, for methods that can't do without.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if teacher is None:
+            raise ConfigError(
+                f"{type(self).__name__} learns from a teacher, but was called without its answer."
+            )
+        return teacher
+
     def targets(self, batch: Batch) -> Tensor:
-        """Return the labels that the cross-entropy uses: (B,) classes or (B, K) shares. Relabelling overrides it."""
+        """Return the labels that the cross-entropy uses: (B,) classes or (B, K) shares.
+
+        Relabelling overrides it.
+        """
         return batch.target if batch.soft_target is None else batch.soft_target
 
     def deploy(self, student: nn.Module) -> nn.Module:
-        """Return the student as it is used after training; the few methods that change inference override it."""
+        """Return the student as it is used after training.
+
+        The few methods that change inference override it.
+        """
         return student

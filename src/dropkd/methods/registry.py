@@ -1,0 +1,95 @@
+"""Find methods by name: the files of this package, and the entry points of others."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import dropkd.methods
+from dropkd.contracts import Pair
+from dropkd.errors import ConfigError, did_you_mean
+from dropkd.methods.method import Method
+from dropkd.methods.options import Option, check_options, list_options
+
+__all__ = ["build_method", "method_class", "method_names", "method_options"]
+
+_GROUP = "dropkd.methods"
+
+
+def method_names() -> list[str]:
+    """Return the names of all methods in alphabetical order, those of installed packages among them."""
+    own = {
+        module.name for module in pkgutil.iter_modules(dropkd.methods.__path__) if _find_class(module.name)
+    }
+    return sorted(own | set(_list_entry_points()))
+
+
+def method_class(name: str) -> type[Method]:
+    """Return the class of a method.
+
+    Args:
+        name: the name of its file in this package, or of an entry point in the group ``dropkd.methods``.
+            Where both exist, this package's own is meant.
+
+    Raises:
+        ConfigError: there is no such method, or an entry point does not lead to one.
+    """
+    own = {module.name for module in pkgutil.iter_modules(dropkd.methods.__path__)}
+    if name in own and (found := _find_class(name)):
+        return found
+    others = _list_entry_points()
+    if name in others:
+        return _load_entry_point(others[name])
+    known = method_names()
+    raise ConfigError(
+        f"unknown method {name!r}.{did_you_mean(name, known)} Known methods: {', '.join(known)}."
+    )
+
+
+def method_options(cls: type[Method]) -> dict[str, Option]:
+    """Return the options of a method by name, with type, default, range and description."""
+    return list_options(cls)
+
+
+def build_method(name: str, pair: Pair, options: Mapping[str, Any] | None = None) -> Method:
+    """Build a method for a pair of networks.
+
+    Args:
+        name: see :func:`method_class`.
+        pair: the shapes of student and teacher.
+        options: values for the keyword-only arguments of its constructor; the others keep their defaults.
+
+    Raises:
+        ConfigError: an unknown method or option, a wrong type, a value out of range, a missing teacher.
+        ModelError: the networks' maps do not fit the method.
+    """
+    cls = method_class(name)
+    return cls(pair, **check_options(cls, name, options or {}))
+
+
+def _find_class(module_name: str) -> type[Method] | None:
+    """Return the method that a file of this package defines: the class with the file's name, or None."""
+    module = importlib.import_module(f"{dropkd.methods.__name__}.{module_name}")
+    for value in vars(module).values():
+        is_method = isinstance(value, type) and issubclass(value, Method) and value is not Method
+        if is_method and value.__name__.lower() == module_name:
+            found: type[Method] = value
+            return found
+    return None
+
+
+def _list_entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=_GROUP)}
+
+
+def _load_entry_point(point: EntryPoint) -> type[Method]:
+    try:
+        found = point.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"method {point.name!r} is announced as {point.value!r}, but: {error}.") from error
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise ConfigError(f"method {point.name!r} leads to {point.value!r}, which is not a Method class.")
+    return found
