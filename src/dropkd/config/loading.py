@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from dropkd.config.mistakes import Origins, describe_mistakes
-from dropkd.config.schema import Config
+from dropkd.config.schema import Config, MethodConfig
 from dropkd.config.yaml_text import parse_yaml, write_yaml
 from dropkd.errors import ConfigError
 
@@ -24,24 +24,31 @@ def load_config(
     overrides: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
     *,
+    defaults: Mapping[str, Any] | None = None,
     spelling: Mapping[str, str] | None = None,
+    check_method: Callable[[MethodConfig], None] | None = None,
 ) -> Config:
     """Return the configuration that a file, ``key=value`` overrides and flags make together.
 
-    Flags win over overrides, overrides over the file.
+    Flags win over overrides, overrides over the file, the file over defaults.
 
     Args:
         path: a YAML file, or None.
         overrides: ``a.b=c``; c is read as YAML.
         flags: values by dotted key, e.g. ``{"training.epochs": 3}``; None means not given.
+        defaults: values by dotted key for what nothing else sets.
         spelling: how the user wrote a flag's key, e.g. ``{"training.epochs": "--epochs"}``.
+        check_method: raises a :class:`ConfigError` with a line for each mistake in the method's own keys,
+            which are named ``method.KEY`` in it; the configuration itself knows no methods.
 
     Raises:
         ConfigError: one line for each mistake, in the user's own spelling.
     """
     tree: dict[str, Any] = {}
-    origins = Origins()
+    origins = Origins(spelling)
     mistakes: list[str] = []
+    for key, value in (defaults or {}).items():
+        _merge(tree, _nest(key.split("."), value), (), "", origins)
     if path is not None:
         _merge(tree, _spell_out(_read_file(path)), (), f"{path}: ", origins)
     for override in overrides:
@@ -51,9 +58,11 @@ def load_config(
             mistakes.append(str(error))
     for key, value in (flags or {}).items():
         if value is not None:
-            named = (spelling or {}).get(key)
-            branch = _nest(key.split("."), value.as_posix() if isinstance(value, Path) else value)
-            _merge(tree, _spell_out(branch), (), f"{named}: " if named else "", origins, named=named)
+            flag = origins.spelling.get(key)
+            branch = _nest(key.split("."), value)
+            _merge(tree, _spell_out(branch), (), f"{flag}: " if flag else "", origins, flag=flag)
+    if check_method is not None:
+        mistakes += _find_method_mistakes(tree, check_method, origins)
     return _validate(tree, origins, mistakes)
 
 
@@ -87,6 +96,18 @@ def _validate(tree: dict[str, Any], origins: Origins, mistakes: Sequence[str]) -
     if found:
         raise ConfigError("\n".join(dict.fromkeys(found)))
     return config
+
+
+def _find_method_mistakes(
+    tree: Mapping[str, Any], check: Callable[[MethodConfig], None], origins: Origins
+) -> list[str]:
+    try:
+        check(MethodConfig.model_validate(tree.get("method", {})))
+    except ValidationError:
+        return []  # said when the whole configuration is validated
+    except ConfigError as error:
+        return [origins.name_source(line) for line in str(error).splitlines()]
+    return []
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -138,14 +159,14 @@ def _merge(
     prefix: str,
     origins: Origins,
     *,
-    named: str | None = None,
+    flag: str | None = None,
 ) -> None:
     for key, value in tree.items():
         here = (*at, str(key))
         if isinstance(value, dict) and value:
             branch = into.get(key)
             into[key] = branch = branch if isinstance(branch, dict) else {}
-            _merge(branch, value, here, prefix, origins, named=named)
+            _merge(branch, value, here, prefix, origins, flag=flag)
         else:
             into[key] = value
-            origins.add(here, prefix, named)
+            origins.add(here, prefix, flag)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -29,18 +30,21 @@ _WANTED = {
     "less_than_equal": "at most {le:g}",
 }
 _MISSING = {
-    "data": "'data.path' is missing: the folder of images",
-    "data.path": "'data.path' is missing: the folder of images",
-    "student": "'student.name' is missing: the network to train",
-    "student.name": "'student.name' is missing: the network to train",
-    "teacher.source": "'teacher.source' is missing: the network to learn from",
+    "data.path": "the folder of images",
+    "student.name": "the network to train",
+    "teacher.source": "the network to learn from",
 }
 
 
 class Origins:
-    """Where each value came from: the file, an override or a flag."""
+    """Where each value came from: the file, an override or a flag.
 
-    def __init__(self) -> None:
+    Args:
+        spelling: how the user writes a flag's key, e.g. ``{"training.epochs": "--epochs"}``.
+    """
+
+    def __init__(self, spelling: Mapping[str, str] | None = None) -> None:
+        self.spelling = spelling or {}
         self._prefix: dict[tuple[str, ...], str] = {}
         self._flag: dict[tuple[str, ...], str | None] = {}
 
@@ -56,6 +60,13 @@ class Origins:
         nearest = (above + inside)[:1]
         return (self._prefix[nearest[0]], self._flag[nearest[0]]) if nearest else ("", None)
 
+    def name_source(self, line: str) -> str:
+        """Return a line about a key of the method with the source of that key before it."""
+        named = re.search(r"\bmethod(?:\.\w+)+", line)
+        key = tuple(named.group().split(".")) if named else ("method", "name")
+        prefix, _ = self.find(key)
+        return prefix + line
+
 
 def describe_mistakes(error: ValidationError, origins: Origins) -> list[str]:
     """Return one line for each mistake."""
@@ -67,7 +78,7 @@ def describe_mistakes(error: ValidationError, origins: Origins) -> list[str]:
         if item["type"] in ("extra_forbidden", "invalid_key"):
             lines.append(f"{prefix}unknown key '{dotted}'.{_suggest_key(key)}")
         elif item["type"] == "missing":
-            lines.append(_MISSING.get(dotted, f"'{dotted}' is missing"))
+            lines.append(_describe_missing(dotted, origins))
         elif item["type"] == "value_error" and item["msg"].startswith("Value error, '"):
             # A check of several keys together names them itself.
             lines.append(prefix + item["msg"].removeprefix("Value error, "))
@@ -77,6 +88,12 @@ def describe_mistakes(error: ValidationError, origins: Origins) -> list[str]:
                 f"{prefix}{name}must be {_say_wanted(item)}, got {item['input']!r}{_suggest_value(item)}"
             )
     return lines
+
+
+def _describe_missing(key: str, origins: Origins) -> str:
+    whole = next((known for known in _MISSING if known == key or known.startswith(f"{key}.")), key)
+    meaning = f": {_MISSING[whole]}" if whole in _MISSING else ""
+    return f"{origins.spelling.get(whole, repr(whole))} is missing{meaning}"
 
 
 def _say_wanted(item: Mapping[str, Any]) -> str:

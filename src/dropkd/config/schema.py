@@ -145,8 +145,9 @@ class TrainingConfig(_Section):
         gradient_clip: largest norm of the gradient; None is off.
         accumulate: batches whose gradients are added up before a step.
         ema_decay: decay of the running average of the weights; 0 is off.
-        channels_last: memory layout that is faster on some devices.
-        compile: run the networks through ``torch.compile``.
+        channels_last: the memory layout that convolutions are fastest in, on CPUs too.
+        compile: run the student through ``torch.compile``.
+        checkpoint_minutes: a checkpoint is written after each epoch, and this often within one.
     """
 
     epochs: int | None = Field(default=None, ge=1)
@@ -167,8 +168,9 @@ class TrainingConfig(_Section):
     gradient_clip: float | None = Field(default=None, gt=0)
     accumulate: int = Field(default=1, ge=1)
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    channels_last: bool = False
+    channels_last: bool = True
     compile: bool = False
+    checkpoint_minutes: float = Field(default=10.0, gt=0)
 
     @model_validator(mode="after")
     def _check_together(self) -> TrainingConfig:
@@ -213,7 +215,7 @@ class Config(_Section):
     method: MethodConfig = Field(default_factory=MethodConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     seed: int = Field(default=0, ge=0, lt=2**32)
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     threads: int | None = Field(default=None, ge=1)
     baseline: bool = False
     output: FilePath | None = None
