@@ -1,0 +1,23 @@
+"""Folders of images as batches: opening and checking, splits, random views, loaders."""
+
+from __future__ import annotations
+
+from dropkd.data.images import load_image
+from dropkd.data.loaders import EvalLoader, LoadedBatch, TrainLoader
+from dropkd.data.opening import open_data
+from dropkd.data.recipe import AUGMENTATIONS, Recipe, default_image_size, default_recipe
+from dropkd.data.split import ImageData, Split
+
+__all__ = [
+    "AUGMENTATIONS",
+    "EvalLoader",
+    "ImageData",
+    "LoadedBatch",
+    "Recipe",
+    "Split",
+    "TrainLoader",
+    "default_image_size",
+    "default_recipe",
+    "load_image",
+    "open_data",
+]

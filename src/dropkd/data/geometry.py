@@ -1,0 +1,89 @@
+"""Frames, shifts and crops: how the pixels of an image come into a view of fixed size."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dropkd.data.images import Picture
+
+__all__ = ["Box", "Pixels", "as_picture", "as_pixels", "fit_frame", "resized_box", "shift_into", "show_box"]
+
+# (H, W, 3) uint8, RGB.
+Pixels = NDArray[np.uint8]
+# Left, upper, right and lower edge in pixels of the image, fractions allowed.
+Box = tuple[float, float, float, float]
+
+
+def as_pixels(image: Picture | Pixels) -> Pixels:
+    """Return an image as an array."""
+    return np.asarray(image)
+
+
+def as_picture(image: Picture | Pixels) -> Picture:
+    """Return an image as Pillow's."""
+    return Image.fromarray(image) if isinstance(image, np.ndarray) else image
+
+
+def fit_frame(image: Picture | Pixels, size: tuple[int, int]) -> Pixels:
+    """Return the centre frame: the largest centred part of the image with the shape of ``size``, at ``size``.
+
+    Args:
+        image: any size.
+        size: height and width.
+    """
+    if _size(image) == size:
+        return as_pixels(image)
+    return show_box(image, _centre_box(_size(image), size), size)
+
+
+def show_box(image: Picture | Pixels, box: Box, size: tuple[int, int]) -> Pixels:
+    """Return a part of the image at ``size`` (height, width); bilinear, smoothed where it shrinks."""
+    return as_pixels(as_picture(image).resize(size[::-1], Image.Resampling.BILINEAR, box=box))
+
+
+def resized_box(
+    native: tuple[int, int], size: tuple[int, int], share: float, stretch: float, across: float, down: float
+) -> Box:
+    """Return the part of an image that a random resized crop shows.
+
+    Args:
+        native: height and width of the image.
+        size: height and width of the view.
+        share: the part's share of the image's area, in (0, 1].
+        stretch: how much wider than the view's shape it is.
+        across: where it lies from left (0) to right (1).
+        down: where it lies from top (0) to bottom (1).
+    """
+    height, width = native
+    ratio = stretch * size[1] / size[0]
+    area = share * height * width
+    wide, high = min(width, math.sqrt(area * ratio)), min(height, math.sqrt(area / ratio))
+    left, top = across * (width - wide), down * (height - high)
+    return (left, top, min(width, left + wide), min(height, top + high))
+
+
+def shift_into(out: Pixels, frame: Pixels, down: int, right: int, mirror: bool) -> None:
+    """Write a frame, shifted by whole pixels and perhaps mirrored, into ``out``, which comes black."""
+    height, width = frame.shape[:2]
+    source = frame[:, ::-1] if mirror else frame
+    out[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)] = source[
+        max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)
+    ]
+
+
+def _size(image: Picture | Pixels) -> tuple[int, int]:
+    if isinstance(image, np.ndarray):
+        return (image.shape[0], image.shape[1])
+    return (image.height, image.width)
+
+
+def _centre_box(native: tuple[int, int], size: tuple[int, int]) -> Box:
+    height, width = native
+    scale = min(height / size[0], width / size[1])
+    high, wide = size[0] * scale, size[1] * scale
+    left, top = (width - wide) / 2, (height - high) / 2
+    return (left, top, min(width, left + wide), min(height, top + high))

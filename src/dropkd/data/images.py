@@ -1,0 +1,109 @@
+"""Any image file as 8-bit RGB, the way people see it."""
+
+from __future__ import annotations
+
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from dropkd.errors import DataError
+
+__all__ = ["IMAGE_SUFFIXES", "Picture", "decode_image", "decode_reduced", "explain_failure", "load_image"]
+
+Picture = Image.Image
+
+IMAGE_SUFFIXES = frozenset(
+    f".{kind}"
+    for kind in (
+        *("png", "jpg", "jpeg", "jpe", "jfif", "bmp", "dib", "gif", "webp", "avif", "tif", "tiff"),
+        *("ppm", "pgm", "pbm", "pnm", "jp2", "tga", "ico"),
+    )
+)
+
+_ORIENTATION = 0x0112
+_WHITE = (255, 255, 255, 255)
+
+
+def load_image(path: str | Path) -> Picture:
+    """Return the image of a file as RGB with 8 bits a channel.
+
+    Grey, CMYK, palette, 16-bit and floating-point images are converted; transparent pixels lie on white; of
+    an animated image the first frame is taken; a rotation noted by a camera (EXIF) is carried out.
+
+    Raises:
+        DataError: the file is missing, empty, truncated or no image.
+    """
+    try:
+        data = Path(path).read_bytes()
+        with warnings.catch_warnings():
+            # Remarks on metadata (a corrupt EXIF block, say) change no pixel.
+            warnings.filterwarnings("ignore", module="PIL")
+            return decode_image(data)
+    except Exception as error:
+        raise DataError(f"can't read the image {str(path)!r}: {explain_failure(error)}.") from error
+
+
+def decode_image(data: bytes) -> Picture:
+    """Return the image that the bytes of a file hold, like :func:`load_image`; errors are Pillow's own."""
+    image = _open(data)
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
+    return _as_rgb(image)
+
+
+def decode_reduced(data: bytes) -> tuple[tuple[int, int], Picture]:
+    """Read all of an image; return its full (height, width) and a picture that may be smaller.
+
+    A JPEG is decoded at an eighth of its size, which reads every byte and so finds a truncated file, in a
+    third of the time. Errors are Pillow's own.
+    """
+    image = _open(data)
+    if image.format != "JPEG":
+        image = decode_image(data)
+        return (image.height, image.width), image
+    width, height = image.size
+    image.draft("RGB", (1, 1))
+    image.load()
+    turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    return ((width, height) if turned else (height, width)), image
+
+
+def explain_failure(error: Exception) -> str:
+    """Say in a few words why an image can't be read."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file (a broken link?)"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image that can be recognised"
+    return str(error).strip().rstrip(".").splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _open(data: bytes) -> Picture:
+    if not data:
+        raise ValueError("the file is empty (0 bytes)")
+    return Image.open(BytesIO(data))
+
+
+def _as_rgb(image: Picture) -> Picture:
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        return Image.fromarray(_scale_to_bytes(np.asarray(image).astype(np.float64))).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _scale_to_bytes(values: np.ndarray) -> np.ndarray:
+    """Bring values to 0..255: ranges of 0..1, 0..255 and 0..65535 are known, others are stretched."""
+    values = np.nan_to_num(values)
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 65535:
+        values, high = (values - low) / max(high - low, 1e-12), 1.0
+    full = 1.0 if high <= 1.0 else 255.0 if high <= 255.0 else 65535.0
+    return np.round(values * (255.0 / full)).astype(np.uint8)

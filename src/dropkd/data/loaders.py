@@ -1,0 +1,252 @@
+"""Batches of training views and of evaluation frames."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dropkd.data import counters
+from dropkd.data.augment import Augmentation
+from dropkd.data.geometry import Pixels, fit_frame
+from dropkd.data.images import Picture, load_image
+from dropkd.data.reading import PACK_BYTES
+from dropkd.data.recipe import Recipe
+from dropkd.data.split import Pack, Split
+from dropkd.errors import ConfigError, DataError, DropKDError
+
+__all__ = ["EvalLoader", "LoadedBatch", "TrainLoader"]
+
+# An epoch and the numbers of the images of one step.
+_Step = tuple[int, NDArray[np.int64]]
+# Keeps the order of images apart from the views' random numbers, whose keys have four parts.
+_ORDER = 2
+
+
+@dataclass(frozen=True)
+class LoadedBatch:
+    """A batch as it comes from the loaders.
+
+    Args:
+        images: (V * B, 3, H, W) uint8 RGB, the views one after another, in channels-last memory order.
+        target: (V * B,) int64, the classes.
+        index: (V * B,) int64, the numbers of the images in their split.
+    """
+
+    images: Tensor
+    target: Tensor
+    index: Tensor
+
+
+class TrainLoader:
+    """Batches of random views, an epoch at a time.
+
+    The order of an epoch is a function of (seed, epoch) and a view's pixels of (seed, index, epoch, view)
+    alone: they do not depend on workers, batch size or what was loaded before, and loading touches no global
+        random state.
+
+    Args:
+        split: the images.
+        size: height and width of the views.
+        recipe: the random changes.
+        batch_size: images a step; the last step of an epoch may have fewer.
+        seed: any whole number.
+        workers: processes that decode images; 0 decodes in this one. Packed images need none and get none.
+        views: the kinds of view of each image: ``standard``, ``mirrored``, ``strong`` (see
+            :class:`Augmentation`).
+        drop_last: leave out a last step that is not full.
+
+    Raises:
+        ConfigError: an unknown view, or a batch size out of range.
+        DataError: a file can't be read any more (while iterating).
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        size: tuple[int, int],
+        recipe: Recipe,
+        batch_size: int,
+        seed: int,
+        workers: int = 0,
+        views: tuple[str, ...] = ("standard",),
+        drop_last: bool = False,
+    ) -> None:
+        _check_sizes(split, size, batch_size, workers)
+        if drop_last and batch_size > len(split):
+            raise ConfigError(
+                f"batch_size {batch_size} is larger than the {len(split)} images of {split.name!r}, "
+                "which leaves no full step."
+            )
+        self.split = split
+        self.batch_size = batch_size
+        self.seed = seed
+        self.drop_last = drop_last
+        framed = recipe.augmentation != "resized-crop"
+        source = _choose_source(split, size if framed else None)
+        augmentation = Augmentation(recipe, size, seed, views)
+        self._batches = _Batches(_Renderer(source, split.targets, augmentation), workers)
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.split), self.batch_size)
+        return full if self.drop_last or not rest else full + 1
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[LoadedBatch]:
+        """Return the steps of an epoch, from step ``start`` on."""
+        order = counters.permutation(counters.stream_key(self.seed, epoch, _ORDER), len(self.split))
+        return self._batches.load([(epoch, s) for s in _cut_steps(order, self.batch_size)[start : len(self)]])
+
+
+class EvalLoader:
+    """Batches of centre frames, in the order of the split: the largest centred part of each image, resized.
+
+    Args:
+        split: the images.
+        size: height and width of the frames.
+        batch_size: images a step; the last step may have fewer.
+        workers: processes that decode images; 0 decodes in this one. Packed images need none and get none.
+    """
+
+    def __init__(self, split: Split, *, size: tuple[int, int], batch_size: int, workers: int = 0) -> None:
+        _check_sizes(split, size, batch_size, workers)
+        self.split = split
+        self.batch_size = batch_size
+        renderer = _Renderer(_choose_source(split, size), split.targets, _Frames(size))
+        self._batches = _Batches(renderer, workers, keep_workers=False)
+
+    def __len__(self) -> int:
+        return -(-len(self.split) // self.batch_size)
+
+    def __iter__(self) -> Iterator[LoadedBatch]:
+        steps = _cut_steps(np.arange(len(self.split)), self.batch_size)
+        return self._batches.load([(0, s) for s in steps])
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Renders centre frames; takes the place of :class:`Augmentation` in evaluation."""
+
+    size: tuple[int, int]
+
+    def render(
+        self, images: Iterable[Picture | Pixels], index: NDArray[np.int64], epoch: int
+    ) -> NDArray[np.uint8]:
+        out = np.empty((1, len(index), *self.size, 3), np.uint8)
+        for row, image in enumerate(images):
+            out[0, row] = fit_frame(image, self.size)
+        return out
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Images that are decoded each time they are asked for."""
+
+    paths: list[str]
+
+    def __getitem__(self, index: int) -> Picture:
+        return load_image(self.paths[index])
+
+
+class _Renderer(Dataset["LoadedBatch | DropKDError"]):
+    """Makes the batch of a step, here or in a worker."""
+
+    def __init__(
+        self, source: _Files | Pack, targets: NDArray[np.int64], augmentation: Augmentation | _Frames
+    ) -> None:
+        self.source = source
+        self.targets = targets
+        self.augmentation = augmentation
+
+    def __getitem__(self, step: _Step) -> LoadedBatch | DropKDError:
+        epoch, index = step
+        try:
+            pixels = self.augmentation.render((self.source[i] for i in index.tolist()), index, epoch)
+        except DropKDError as error:
+            # Handed over as a value: raised in a worker, its text would come back wrapped in a stack trace.
+            return error
+        views = len(pixels)
+        images = torch.from_numpy(pixels.reshape(-1, *pixels.shape[2:])).permute(0, 3, 1, 2)
+        target = torch.from_numpy(self.targets[index]).repeat(views)
+        return LoadedBatch(images, target, torch.from_numpy(index).repeat(views))
+
+
+class _Steps:
+    """The sampler of a DataLoader: the steps that were last asked for."""
+
+    def __init__(self) -> None:
+        self.steps: list[_Step] = []
+
+    def __iter__(self) -> Iterator[_Step]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+class _Batches:
+    """Loads steps, with worker processes where images are decoded from files."""
+
+    def __init__(self, renderer: _Renderer, workers: int, keep_workers: bool = True) -> None:
+        self.renderer = renderer
+        self.sampler = _Steps()
+        self.loader: DataLoader[LoadedBatch | DropKDError] | None = None
+        if workers and isinstance(renderer.source, _Files):
+            self.loader = DataLoader(
+                renderer,
+                batch_size=None,
+                sampler=self.sampler,
+                num_workers=workers,
+                persistent_workers=keep_workers,
+                worker_init_fn=_ignore_interrupts,
+                # Without one of its own, the loader would draw from the global generator.
+                generator=torch.Generator(),
+            )
+
+    def load(self, steps: list[_Step]) -> Iterator[LoadedBatch]:
+        if not steps:
+            return
+        self.sampler.steps = steps
+        for batch in self.loader or map(self.renderer.__getitem__, steps):
+            if isinstance(batch, DropKDError):
+                raise batch
+            yield batch
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Leave Ctrl-C to the main process, which still needs its workers to end the step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _choose_source(split: Split, frame: tuple[int, int] | None) -> _Files | Pack:
+    """Return the packed images, at the frame's size already where one is given and memory allows."""
+    if split.pack is None:
+        return _Files([str(path) for path in split.paths])
+    native = split.pack.array.shape[1:3]
+    if frame is None or frame == native or len(split) * frame[0] * frame[1] * 3 > PACK_BYTES:
+        return split.pack
+    array = np.empty((len(split), *frame, 3), np.uint8)
+    for i in range(len(split)):
+        array[i] = fit_frame(split.pack[i], frame)
+    return Pack(array, np.arange(len(split)))
+
+
+def _cut_steps(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def _check_sizes(split: Split, size: tuple[int, int], batch_size: int, workers: int) -> None:
+    if not len(split):
+        raise DataError(f"the split {split.name!r} has no images.")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be 1 or more, got {batch_size!r}.")
+    if workers < 0:
+        raise ConfigError(f"workers must be 0 or more, got {workers!r}.")
+    if min(size) < 1:
+        raise ConfigError(f"the image size must be 1 pixel or more each way, got {size!r}.")

@@ -1,0 +1,107 @@
+"""What is known of the images of a data set once its folder has been opened."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ImageData", "Pack", "Split"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pack:
+    """Decoded images of one size in one array, shared by the splits of a data set.
+
+    Args:
+        array: (N, H, W, 3) uint8, RGB.
+        rows: (n,) the row of each image of the split.
+    """
+
+    array: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        """Return the pixels of an image of the split, (H, W, 3)."""
+        pixels: NDArray[np.uint8] = self.array[self.rows[index]]
+        return pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The images of one split and their classes, in a fixed order: by class name, then by file name.
+
+    Args:
+        name: ``train``, ``val`` or ``test``.
+        paths: the files.
+        targets: (N,) int64, the class of each image.
+        classes: the names of the classes.
+        root: the folder that :attr:`relative_paths` start from.
+        digests: the SHA-256 of each file's content as read at opening; empty to read the files when it is
+            needed.
+        pack: the decoded images where they are small and of one size, else None.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    targets: NDArray[np.int64]
+    classes: tuple[str, ...] = ()
+    root: Path = Path()
+    digests: tuple[bytes, ...] = ()
+    pack: Pack | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @cached_property
+    def relative_paths(self) -> tuple[str, ...]:
+        """The path of each image from the data's root, with forward slashes."""
+        inside = (p.relative_to(self.root) if p.is_relative_to(self.root) else p for p in self.paths)
+        return tuple(path.as_posix() for path in inside)
+
+    @cached_property
+    def class_counts(self) -> NDArray[np.int64]:
+        """The number of images of each class, (K,)."""
+        return np.bincount(self.targets, minlength=len(self.classes)).astype(np.int64)
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over the class names and each image's relative path and content."""
+        digests = self.digests or tuple(hashlib.sha256(p.read_bytes()).digest() for p in self.paths)
+        whole = hashlib.sha256("\0".join(self.classes).encode())
+        for path, digest in zip(self.relative_paths, digests, strict=True):
+            whole.update(b"\0" + path.encode(errors="surrogateescape") + b"\0" + digest)
+        return whole.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """An opened data set.
+
+    Args:
+        root: its folder.
+        classes: the names of the classes in the order of the logits.
+        train: the images to learn from.
+        val: the images that pick the epoch.
+        test: the images that are looked at once, at the end; None where there are none.
+        native_size: the median height and width of the training images.
+        uniform: whether all images are of that size.
+        notes: what was done that the user should know.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split | None
+    native_size: tuple[int, int]
+    uniform: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that there are."""
+        return (self.train, self.val) if self.test is None else (self.train, self.val, self.test)
