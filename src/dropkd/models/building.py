@@ -1,0 +1,261 @@
+"""Networks by name, or around a user's own module."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from dropkd.errors import ModelError
+from dropkd.models.checkpoint import read_spec, read_tensors
+from dropkd.models.fitting import count_classes, fit_tensors
+from dropkd.models.library import Defaults
+from dropkd.models.names import find_library
+from dropkd.models.network import Network
+from dropkd.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+
+__all__ = ["build_network", "create_model", "wrap_model"]
+
+_logger = logging.getLogger(__name__)
+
+
+def build_network(
+    name: str,
+    *,
+    num_classes: int | None,
+    image_size: int | Sequence[int] | None = None,
+    pretrained: bool = False,
+    checkpoint: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    classes: Sequence[str] | None = None,
+    map_modules: Sequence[str] | None = None,
+) -> Network:
+    """Build a model of dropkd, timm or torchvision as a :class:`Network`.
+
+    Args:
+        name: as ``dropkd models`` lists it; ``timm/`` or ``torchvision/`` before it picks the library.
+        num_classes: number of logits; None for that of the checkpoint, or else of the published weights. A
+            checkpoint or published weights with another number leave the classifier at its random values.
+        image_size: side, or height and width, that the model is fed; None for what it was made (or trained) for.
+        pretrained: start from the library's published weights.
+        checkpoint: a file of weights to start from instead.
+        options: arguments of the library's constructor.
+        classes: names of the classes in the order of the logits.
+        map_modules: names of the modules whose outputs are the maps, shallow to deep; found where None.
+
+    Raises:
+        ModelError: unknown model or option, weights that can't be had or don't fit, an image size it can't take.
+    """
+    if pretrained and checkpoint is not None:
+        raise ModelError(
+            f"{name!r}: published weights and the checkpoint {str(checkpoint)!r} exclude each other."
+        )
+    start = None if checkpoint is None else _read_start(name, Path(checkpoint))
+    model, spec = _build_model(name, num_classes, _to_size(image_size), pretrained, start, options, classes)
+    return Network(model, spec, map_modules=map_modules)
+
+
+def create_model(
+    name: str, num_classes: int | None = None, checkpoint: str | Path | None = None, pretrained: bool = False
+) -> nn.Module:
+    """Build the plain model, which gives logits for normalised images.
+
+    Args:
+        name: as for :func:`build_network`.
+        num_classes: number of logits; None for that of the checkpoint, or else of the published weights.
+        checkpoint: a file of weights; all of them are loaded, the classifier's too.
+        pretrained: load the library's published weights.
+
+    Raises:
+        ModelError: as for :func:`build_network`; the checkpoint has another number of classes.
+
+    Example:
+        >>> create_model("cifar_resnet8", num_classes=7).fc.out_features
+        7
+    """
+    if pretrained and checkpoint is not None:
+        raise ModelError(
+            f"{name!r}: published weights and the checkpoint {str(checkpoint)!r} exclude each other."
+        )
+    start = None if checkpoint is None else _read_start(name, Path(checkpoint))
+    model, _ = _build_model(name, num_classes, None, pretrained, start, None, None, fresh_head=False)
+    return model
+
+
+def wrap_model(
+    model: nn.Module,
+    *,
+    image_size: int | Sequence[int],
+    num_classes: int | None = None,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    interpolation: str = "bilinear",
+    crop_fraction: float = 1.0,
+    map_modules: Sequence[str] | None = None,
+    embedding_module: str | None = None,
+    name: str = "custom",
+    classes: Sequence[str] | None = None,
+) -> Network:
+    """Make a :class:`Network` of any module that gives logits (B, K) for normalised images (B, 3, H, W).
+
+    Args:
+        model: the user's module; it is neither copied nor changed.
+        image_size: side, or height and width, that the model is fed.
+        num_classes: number of logits; checked where given.
+        mean: per channel, of RGB values in 0..1.
+        std: per channel, of RGB values in 0..1.
+        interpolation: ``bilinear``, ``bicubic`` or ``nearest``.
+        crop_fraction: the centre part, per side, that the model is shown in evaluation.
+        map_modules: names of the modules whose outputs are the maps, shallow to deep: (B, C, H, W), or tokens
+            (B, N, D). Where None, the last module of each resolution, found by one dry run.
+        embedding_module: name of the module whose output is the embedding; where None, it is what the last linear
+            layer sees.
+        name: how the model is called in messages and run folders.
+        classes: names of the classes in the order of the logits.
+
+    Raises:
+        ModelError: a named module is not there (the text lists those that are), or no classifier was found.
+    """
+    size = _to_size(image_size)
+    if size is None:
+        raise ModelError("A module of your own needs image_size, the size of the images that it is fed.")
+    red, green, blue = (float(v) for v in mean)
+    deviations = [float(v) for v in std]
+    spec = ModelSpec(
+        name=name,
+        num_classes=num_classes or 0,
+        image_size=size,
+        mean=(red, green, blue),
+        std=(deviations[0], deviations[1], deviations[2]),
+        interpolation=interpolation,
+        crop_fraction=crop_fraction,
+        classes=None if classes is None else tuple(classes),
+    )
+    return Network(model, spec, map_modules=map_modules, embedding_module=embedding_module)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The weights that a model starts from, and what the file says of itself."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    spec: ModelSpec | None
+
+
+def _read_start(name: str, path: Path) -> _Start:
+    spec = read_spec(path)
+    # What the file says of another architecture is of no use for this one.
+    same = spec is not None and _architecture_of(spec.name) == _architecture_of(find_library(name)[2])
+    return _Start(path, read_tensors(path), spec if same else None)
+
+
+def _architecture_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _build_model(
+    name: str,
+    num_classes: int | None,
+    image_size: tuple[int, int] | None,
+    pretrained: bool,
+    start: _Start | None,
+    options: Mapping[str, Any] | None,
+    classes: Sequence[str] | None,
+    *,
+    fresh_head: bool = True,
+) -> tuple[nn.Module, ModelSpec]:
+    """Return the model with the weights that it starts from, and its specification."""
+    library, bare, name = find_library(name)
+    written = start.spec if start is not None else None
+    defaults = _merge_defaults(library.defaults(bare), written)
+    size = image_size or defaults.image_size
+    arguments = _to_json(name, _options_of(written, size) if options is None else options)
+    width = num_classes if num_classes is not None else defaults.num_classes
+    model, used = library.build(
+        bare, num_classes=width, image_size=size, options=arguments, pretrained=pretrained
+    )
+    if start is not None:
+        found = count_classes(model, start.tensors)
+        if num_classes is None and found is not None and found != width:
+            width = found
+            model, used = library.build(
+                bare, num_classes=width, image_size=size, options=arguments, pretrained=False
+            )
+        _load_start(model, start, name, fresh_head=fresh_head and num_classes is not None)
+    cropped = (pretrained or start is not None) and size == defaults.image_size
+    spec = ModelSpec(
+        name=name,
+        num_classes=width,
+        image_size=size,
+        mean=defaults.mean,
+        std=defaults.std,
+        interpolation=defaults.interpolation,
+        crop_fraction=defaults.crop_fraction if cropped else 1.0,
+        options=used,
+        classes=_names_of(classes, written, width),
+    )
+    return model, spec
+
+
+def _load_start(model: nn.Module, start: _Start, name: str, *, fresh_head: bool) -> None:
+    subject = f"{str(start.path)!r} does not fit {name!r}"
+    kept = fit_tensors(model, start.tensors, subject=subject, fresh_head=fresh_head)
+    if kept:
+        _logger.warning(
+            "%s has another number of classes; %s start at random values.", start.path, " and ".join(kept)
+        )
+
+
+def _merge_defaults(defaults: Defaults, written: ModelSpec | None) -> Defaults:
+    if written is None:
+        return defaults
+    return Defaults(
+        image_size=written.image_size,
+        num_classes=written.num_classes,
+        mean=written.mean,
+        std=written.std,
+        interpolation=written.interpolation,
+        crop_fraction=written.crop_fraction,
+    )
+
+
+def _options_of(written: ModelSpec | None, size: tuple[int, int]) -> Mapping[str, Any]:
+    """Return the options in the file, without the image size where another one is wanted."""
+    if written is None:
+        return {}
+    sized = () if written.image_size == size else ("img_size", "image_size")
+    return {key: value for key, value in written.options.items() if key not in sized}
+
+
+def _names_of(classes: Sequence[str] | None, written: ModelSpec | None, width: int) -> tuple[str, ...] | None:
+    if classes is not None:
+        return tuple(classes)
+    if written is not None and written.classes is not None and len(written.classes) == width:
+        return written.classes
+    return None
+
+
+def _to_json(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options as they come back from a file."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(options)))
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"The options of {name!r} must be numbers, texts and lists, got {options!r}."
+        ) from error
+    return plain
+
+
+def _to_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    if image_size is None:
+        return None
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2 or any(side < 1 for side in sides):
+        raise ModelError(f"image_size must be a side or (height, width) in pixels, got {image_size!r}.")
+    return sides[0], sides[1]

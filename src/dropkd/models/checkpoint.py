@@ -1,0 +1,161 @@
+"""Weights on disk: read them whoever wrote them, write them so that the plain library reads them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dropkd.errors import ModelError
+from dropkd.models.fitting import fit_tensors
+from dropkd.models.network import Network
+from dropkd.models.spec import ModelSpec
+
+__all__ = ["load_weights", "read_spec", "read_tensors", "save_network"]
+
+# The keys under which training scripts keep the weights, most specific first.
+_CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net", "student")
+# The function that numpy's numbers are unpickled by; its module has had two names.
+_NUMPY_SCALAR = np.float64(0).__reduce__()[0]
+# Numbers and settings that training scripts keep beside the weights; plain data all of them.
+_HARMLESS = [
+    argparse.Namespace,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("float32", "float64", "int32", "int64", "bool")),
+    (_NUMPY_SCALAR, "numpy.core.multiarray.scalar"),
+    (_NUMPY_SCALAR, "numpy._core.multiarray.scalar"),
+]
+
+
+def load_weights(model: nn.Module, path: str | Path, *, what: str = "student") -> None:
+    """Load a file of weights into a model or a :class:`Network`; nothing may be missing, left over or misshaped.
+
+    Args:
+        model: takes the weights.
+        path: safetensors, or a torch file that holds tensors only, bare or beside other entries of a checkpoint.
+        what: the word for the model in error messages.
+
+    Raises:
+        ModelError: the file can't be read, is no plain file of tensors, or belongs to another architecture.
+    """
+    target = model.model if isinstance(model, Network) else model
+    fit_tensors(
+        target, read_tensors(path), subject=f"{str(path)!r} does not fit the {what} ({type(target).__name__})"
+    )
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of a file by the names that they have there.
+
+    Raises:
+        ModelError: the file is not there, is damaged, holds other things than tensors, or no weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"There is no file of weights {str(path)!r}.")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{str(path)!r} is damaged or no safetensors file ({error}).") from error
+    return _unpack(_read_torch_file(path), path)
+
+
+def read_spec(path: str | Path) -> ModelSpec | None:
+    """Return the description of the network that dropkd wrote into a safetensors file, or None where there is none.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{str(path)!r} is damaged or no safetensors file ({error}).") from error
+    return ModelSpec.from_dict(json.loads(metadata["dropkd"])) if "dropkd" in metadata else None
+
+
+def save_network(network: Network, path: str | Path) -> None:
+    """Write the plain model's weights, with what is needed to build it again as metadata.
+
+    The file appears whole or not at all. ``timm.create_model`` (or the model's own constructor) and
+    ``safetensors.torch.load_file`` read it without dropkd.
+
+    Raises:
+        ModelError: it can't be written.
+    """
+    path = Path(path)
+    metadata = {"dropkd": json.dumps(network.spec.to_dict()), "format": "pt"}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(_separate(network.model.state_dict()), temporary, metadata=metadata)
+        temporary.replace(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"The weights can't be written to {str(path)!r} ({error}).") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_torch_file(path: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals(_HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{str(path)!r} holds Python objects beside plain tensors, and reading such a pickle can run anything, so "
+            f"it is refused ({_first_line(error)}). Save the weights alone, by torch.save(model.state_dict(), PATH) or "
+            "as safetensors, in the program that wrote the file."
+        ) from error
+    except Exception as error:
+        raise ModelError(f"{str(path)!r} is damaged or no torch file ({_first_line(error)}).") from error
+
+
+def _first_line(error: Exception) -> str:
+    """Return the line of torch's long text that says what was found."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "Unsupported" in line]
+    return f"{type(error).__name__}: {(telling or lines or ['no reason given'])[0]}"
+
+
+def _unpack(content: Any, path: Path) -> dict[str, Tensor]:
+    """Return the weights among the entries of a checkpoint."""
+    if isinstance(content, dict):
+        for key in _CONTAINERS:
+            if isinstance(content.get(key), dict):
+                return _unpack(content[key], path)
+        tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+        if tensors:
+            return tensors
+    got = (
+        f"the keys {sorted(map(str, content))[:10]}" if isinstance(content, dict) else type(content).__name__
+    )
+    raise ModelError(
+        f"{str(path)!r} holds no weights: expected tensors by name, bare or under one of "
+        f"{', '.join(_CONTAINERS)}; got {got}."
+    )
+
+
+def _separate(state: dict[str, Any]) -> dict[str, Tensor]:
+    """Return contiguous tensors on the CPU, none of which shares its memory with another."""
+    tensors: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            continue
+        tensor = value.detach().cpu().contiguous()
+        address = tensor.untyped_storage().data_ptr()
+        tensors[key] = tensor.clone() if address in seen else tensor
+        seen.add(address)
+    return tensors

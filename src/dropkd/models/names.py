@@ -1,0 +1,102 @@
+"""From a name to the library that has the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from dropkd.errors import ModelError, did_you_mean
+from dropkd.models.library import Library
+from dropkd.models.own import OwnLibrary
+from dropkd.models.timm_library import TimmLibrary
+from dropkd.models.torchvision_library import TorchvisionLibrary
+
+__all__ = ["ModelListing", "find_library", "is_model_name", "model_names", "native_input"]
+
+# In the order in which a bare name is looked up.
+_LIBRARIES: tuple[Library, ...] = (OwnLibrary(), TimmLibrary(), TorchvisionLibrary())
+
+
+@dataclass(frozen=True)
+class ModelListing:
+    """One line of the list of models.
+
+    Args:
+        name: as it is given to build the model.
+        source: ``dropkd``, ``timm`` or ``torchvision``.
+        pretrained: whether there are published weights.
+    """
+
+    name: str
+    source: str
+    pretrained: bool
+
+
+def find_library(name: str) -> tuple[Library, str, str]:
+    """Return the library, the model's name in it, and the shortest name by which dropkd finds it.
+
+    Raises:
+        ModelError: no library has it.
+
+    Example:
+        >>> find_library("timm/resnet18")[1:]
+        ('resnet18', 'resnet18')
+        >>> find_library("torchvision/resnet18")[1:]
+        ('resnet18', 'torchvision/resnet18')
+    """
+    prefix, slash, bare = name.partition("/")
+    for library in _LIBRARIES:
+        if slash and prefix == library.source and library.has(bare):
+            return library, bare, bare if _first_with(bare) is library else name
+    library_of_bare = None if slash else _first_with(name)
+    if library_of_bare is not None:
+        return library_of_bare, name, name
+    known = [listed for library in _LIBRARIES for listed in library.names()]
+    bare = bare if slash else name
+    raise ModelError(
+        f"Unknown model {name!r}.{did_you_mean(bare.partition('.')[0], known)} "
+        f"There are {len(known)}: `dropkd models PATTERN` lists them."
+    )
+
+
+def is_model_name(name: str) -> bool:
+    """Return whether a library has the model; a wrong tag of a right name counts as no."""
+    try:
+        find_library(name)
+    except ModelError:
+        return False
+    return True
+
+
+def native_input(name: str) -> tuple[int, int] | None:
+    """Return height and width that the model's published weights were trained at; None where there are none.
+
+    Raises:
+        ModelError: unknown model.
+    """
+    library, bare, _ = find_library(name)
+    defaults = library.defaults(bare)
+    return defaults.image_size if defaults.pretrained else None
+
+
+def model_names(pattern: str = "*", pretrained_only: bool = False) -> list[ModelListing]:
+    """Return the models whose name matches, dropkd's own first, then timm's, then torchvision's.
+
+    Args:
+        pattern: with ``*``, ``?`` and ``[...]``; without them, any part of the name.
+        pretrained_only: leave out those without published weights.
+    """
+    wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
+    rows = []
+    seen: set[str] = set()
+    for library in _LIBRARIES:
+        for bare in library.names():
+            name = f"{library.source}/{bare}" if bare in seen else bare
+            seen.add(bare)
+            if fnmatchcase(name, wanted) or fnmatchcase(bare, wanted):
+                rows.append(ModelListing(name, library.source, library.defaults(bare).pretrained))
+    return [row for row in rows if row.pretrained or not pretrained_only]
+
+
+def _first_with(bare: str) -> Library | None:
+    return next((library for library in _LIBRARIES if library.has(bare)), None)

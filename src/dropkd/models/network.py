@@ -1,0 +1,103 @@
+"""A plain library model with its own preprocessing, answering with :class:`~dropkd.contracts.Outputs`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from dropkd.contracts import Outputs, Shapes
+from dropkd.errors import ModelError
+from dropkd.models.finding import find_taps
+from dropkd.models.preprocessing import Preprocessing
+from dropkd.models.spec import ModelSpec
+
+__all__ = ["Network", "count_parameters"]
+
+
+class Network(nn.Module):
+    """A model that takes images as they are and answers with logits, maps and embedding.
+
+    Its state dict is the model's, under ``model.``; nothing of the taps or the preprocessing is in it.
+
+    Args:
+        model: gives logits for normalised images; it is neither copied nor changed.
+        spec: the model's size and preprocessing; a number of classes of 0 is replaced by that of its logits.
+        map_modules: names of the modules whose outputs are the maps; found by the model's kind where None.
+        embedding_module: name of the module whose output is the embedding; what the classifier sees where None.
+
+    Raises:
+        ModelError: the model can't take images of that size, or a named module is not there.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: ModelSpec,
+        *,
+        map_modules: Sequence[str] | None = None,
+        embedding_module: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.preprocessing = Preprocessing(spec)
+        weight = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+        self.preprocessing.to(device=weight.device, dtype=weight.dtype)
+        image = torch.zeros(1, 3, *spec.image_size, device=weight.device, dtype=weight.dtype)
+        with _undisturbed(model):
+            try:
+                self.taps, shapes = find_taps(model, image, map_modules, embedding_module)
+            except ModelError:
+                raise
+            except Exception as error:
+                raise ModelError(_explain_failed_pass(spec, error)) from error
+        if spec.num_classes not in (0, shapes.logits):
+            raise ModelError(f"{spec.name!r} gives {shapes.logits} logits, not {spec.num_classes}.")
+        self.shapes: Shapes = shapes
+        self.spec = replace(spec, num_classes=shapes.logits)
+
+    def forward(self, images: Tensor, *, maps: bool = True, crop: bool | None = None) -> Outputs:
+        """Return the answer to a batch of images.
+
+        Args:
+            images: (B, 3, h, w), RGB of any size, uint8 in 0..255 or floating point in 0..1.
+            maps: whether the maps are wanted; without them ``Outputs.maps`` is empty.
+            crop: show the network the centre part that it is evaluated on; by default in evaluation mode only. A
+                teacher, always in evaluation mode, sees the student's training view whole with ``crop=False``.
+        """
+        pixels = self.preprocessing(images, crop=not self.training if crop is None else crop)
+        return self.taps.read(self.model, pixels, maps=maps)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the logits (B, K) of images as :meth:`forward` takes them."""
+        return self.forward(images, maps=False).logits
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Return the number of parameters, shared ones once, buffers not."""
+    return sum(p.numel() for p in module.parameters())
+
+
+@contextmanager
+def _undisturbed(model: nn.Module) -> Iterator[None]:
+    """Run the model in evaluation mode without gradients, and leave modes and random states as they were."""
+    modes = [(module, module.training) for module in model.modules()]
+    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=list(devices)):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _explain_failed_pass(spec: ModelSpec, error: Exception) -> str:
+    height, width = spec.image_size
+    return (
+        f"{spec.name!r} can't take images of {height}x{width} pixels ({type(error).__name__}: {error}). "
+        "Choose another image size, or options of the model that fit this one (a smaller patch size)."
+    )

@@ -1,0 +1,112 @@
+"""Networks from what a user names: a run folder, a file, a model with its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from dropkd.errors import ModelError
+from dropkd.models.building import build_network, wrap_model
+from dropkd.models.checkpoint import read_spec
+from dropkd.models.names import find_library, is_model_name
+from dropkd.models.network import Network
+
+__all__ = ["open_network", "open_teacher"]
+
+# What the run folder's student is called.
+_STUDENT_FILE = "student.safetensors"
+
+
+def open_network(path: str | Path, *, map_modules: Sequence[str] | None = None) -> Network:
+    """Return the network that :func:`~dropkd.models.checkpoint.save_network` wrote, in evaluation mode.
+
+    Args:
+        path: the safetensors file.
+        map_modules: names of the modules whose outputs are the maps; found where None.
+
+    Raises:
+        ModelError: there is no such file, dropkd did not write it, or it holds a module of the user's own.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"There is no file of weights {str(path)!r}.")
+    spec = read_spec(path)
+    if spec is None:
+        raise ModelError(
+            f"{str(path)!r} does not say which model it belongs to (dropkd did not write it). "
+            f"Give the model's name too, as 'NAME:{path}'."
+        )
+    if not is_model_name(spec.name):
+        raise ModelError(
+            f"{str(path)!r} holds the weights of {spec.name!r}, which no library has. Build the module yourself, load "
+            "them by dropkd.models.load_weights, and give the module in place of the file."
+        )
+    network = build_network(spec.name, num_classes=None, checkpoint=path, map_modules=map_modules)
+    return network.eval()
+
+
+def open_teacher(
+    source: str | Path | nn.Module,
+    *,
+    num_classes: int | None = None,
+    image_size: int | Sequence[int] | None = None,
+    map_modules: Sequence[str] | None = None,
+) -> Network:
+    """Return a trained network in evaluation mode.
+
+    Args:
+        source: a model's name (with its published weights and their number of classes), ``NAME:CHECKPOINT``, the
+            folder of an earlier run, a safetensors file that dropkd wrote, a module, or a :class:`Network`.
+        num_classes: number of logits where ``source`` does not tell it.
+        image_size: side, or height and width, that it is fed; None for what it was trained on. A module of the
+            user's own needs it.
+        map_modules: names of the modules whose outputs are the maps; found where None.
+
+    Raises:
+        ModelError: nothing of that name, weights that can't be had or don't fit.
+    """
+    if isinstance(source, Network):
+        return source.eval()
+    if isinstance(source, nn.Module):
+        if image_size is None:
+            raise ModelError(
+                "A teacher module of your own needs image_size; or make it a network by wrap_model."
+            )
+        return wrap_model(
+            source, image_size=image_size, num_classes=num_classes, map_modules=map_modules
+        ).eval()
+    text, path = str(source), Path(source)
+    if path.is_dir() and not is_model_name(text):
+        return open_network(_find_student(path), map_modules=map_modules)
+    if path.is_file():
+        return open_network(path, map_modules=map_modules)
+    name, colon, checkpoint = text.partition(":")
+    if colon:
+        return build_network(
+            name, num_classes=None, image_size=image_size, checkpoint=checkpoint, map_modules=map_modules
+        ).eval()
+    _check_meant_as_name(text)
+    return build_network(
+        name, num_classes=None, image_size=image_size, pretrained=True, map_modules=map_modules
+    ).eval()
+
+
+def _find_student(folder: Path) -> Path:
+    student = folder / _STUDENT_FILE
+    if not student.is_file():
+        held = sorted(entry.name for entry in folder.iterdir())[:10]
+        raise ModelError(
+            f"The folder {str(folder)!r} is no run with a trained network: it has no {_STUDENT_FILE}. "
+            f"It holds: {', '.join(held) or 'nothing'}."
+        )
+    return student
+
+
+def _check_meant_as_name(text: str) -> None:
+    """Raise where the text is neither a model nor anything on disk."""
+    try:
+        find_library(text)
+    except ModelError as error:
+        raise ModelError(f"{error} Nor is there a run folder or a file {text!r}.") from error

@@ -1,0 +1,138 @@
+"""The models of timm."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.models import get_pretrained_cfg, is_model
+from torch import nn
+
+from dropkd.errors import ModelError, did_you_mean
+from dropkd.models.library import Defaults
+
+__all__ = ["TimmLibrary"]
+
+# timm knows more kinds of resampling than tensors can be resized with; these are the nearest ones.
+_INTERPOLATIONS = {"bilinear": "bilinear", "bicubic": "bicubic", "nearest": "nearest", "lanczos": "bicubic"}
+
+
+class TimmLibrary:
+    """Models by ``NAME`` or ``NAME.TAG``, where the tag picks one of several published weights."""
+
+    source = "timm"
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all models, without tags."""
+        return _list_names()
+
+    def has(self, name: str) -> bool:
+        """Return whether timm has the model.
+
+        Raises:
+            ModelError: it has, but no published weights with that tag.
+        """
+        if not is_model(name):
+            return False
+        architecture, _, tag = name.partition(".")
+        tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
+        if tag and tag not in tags:
+            raise ModelError(
+                f"timm has no published weights {name!r}. Those of {architecture!r}: {', '.join(tags) or 'none'}."
+                f"{did_you_mean(tag, tags)}"
+            )
+        return True
+
+    def defaults(self, name: str) -> Defaults:
+        """Return what the model's published weights (its default ones without a tag) were trained for."""
+        config = get_pretrained_cfg(name)
+        if config is None:
+            return Defaults((224, 224), num_classes=1000)
+        return Defaults(
+            image_size=(config.input_size[1], config.input_size[2]),
+            num_classes=config.num_classes,
+            mean=tuple(config.mean),
+            std=tuple(config.std),
+            interpolation=_INTERPOLATIONS.get(config.interpolation, "bilinear"),
+            crop_fraction=config.crop_pct or 1.0,
+            pretrained=bool(config.has_weights),
+        )
+
+    def build(
+        self,
+        name: str,
+        *,
+        num_classes: int,
+        image_size: tuple[int, int],
+        options: dict[str, Any],
+        pretrained: bool,
+    ) -> tuple[nn.Module, dict[str, Any]]:
+        """Return the model and its options; see :class:`~dropkd.models.library.Library`.
+
+        Models that are built for one image size (transformers) get ``img_size`` where it is not their native one.
+        """
+        defaults = self.defaults(name)
+        if pretrained and not defaults.pretrained:
+            raise ModelError(
+                f"timm has no published weights of {name!r}. Start from random ones (--no-pretrained), "
+                f"or give a file of weights as '{name}:CHECKPOINT'."
+            )
+        sized = options
+        if image_size != defaults.image_size and "img_size" not in options:
+            sized = {**options, "img_size": list(image_size)}
+        try:
+            return _create(name, num_classes, sized, pretrained), sized
+        except TypeError as error:
+            # Convolutional networks take images of any size and have no such option.
+            if sized is options or "img_size" not in str(error):
+                raise ModelError(
+                    f"timm can't build {name!r} with the options {options!r}: {error}."
+                ) from error
+            return _create_unsized(name, num_classes, options, pretrained), options
+
+
+def _create(name: str, num_classes: int, options: dict[str, Any], pretrained: bool) -> nn.Module:
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
+    except TypeError:
+        raise
+    except Exception as error:
+        if pretrained:
+            raise ModelError(_explain_missing_weights(name, error)) from error
+        raise ModelError(
+            f"timm can't build {name!r} with the options {options!r}: {type(error).__name__}: {error}."
+        ) from error
+    return model
+
+
+def _create_unsized(name: str, num_classes: int, options: dict[str, Any], pretrained: bool) -> nn.Module:
+    try:
+        return _create(name, num_classes, options, pretrained)
+    except TypeError as error:
+        raise ModelError(f"timm can't build {name!r} with the options {options!r}: {error}.") from error
+
+
+def _explain_missing_weights(name: str, error: Exception) -> str:
+    config = get_pretrained_cfg(name)
+    source = (
+        f"the Hugging Face repository {config.hf_hub_id!r}"
+        if config and config.hf_hub_id
+        else "its web address"
+    )
+    cache_folder = os.environ.get("HF_HUB_CACHE") or str(
+        Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
+    )
+    return (
+        f"The published weights of {name!r} could not be had: looked in the cache {cache_folder}, then asked for "
+        f"{source} ({type(error).__name__}: {error}). Without a network, put the file "
+        f"(model.safetensors of that repository) anywhere and give it as '{name}:PATH/model.safetensors', "
+        "or start from random weights (--no-pretrained)."
+    )
+
+
+@cache
+def _list_names() -> tuple[str, ...]:
+    return tuple(timm.list_models())
