@@ -1,0 +1,139 @@
+"""The learning curves of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dropkd.report.charts import Chart, Series, draw_curves, draw_shares
+from dropkd.report.run_record import RunRecord
+from dropkd.report.wording import decimal, percent
+
+__all__ = ["CurveSection", "EpochRow", "LOOKS", "draw_learning_curves", "tabulate_epochs"]
+
+# The classes of the style sheet for things without a colour of their own, in order.
+LOOKS = tuple(f"hue{k}" for k in range(1, 7))
+
+
+@dataclass(frozen=True)
+class CurveSection:
+    """The charts of a page: the main ones, and one small chart per loss term."""
+
+    main: tuple[Chart, ...]
+    terms: tuple[Chart, ...]
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """What one epoch's line of the log says, as text."""
+
+    epoch: int
+    is_selected: bool
+    cells: tuple[str, ...]
+
+
+EPOCH_COLUMNS = ("Train loss", "Val loss", "Train accuracy", "Val accuracy", "Agreement, val", "Learning rate")
+
+
+def draw_learning_curves(run: RunRecord) -> CurveSection:
+    """Draw what the log holds; charts without points are left out."""
+    selected = _selected_epoch(run)
+    mark = None if selected is None else float(selected + 1)
+    main = [_draw_accuracy(run, mark), _draw_loss(run, mark), _draw_agreement(run, mark)]
+    main += [_draw_term_shares(run), _draw_weighted_terms(run), _draw_rate(run)]
+    if not run.log.epochs:
+        main.insert(0, _draw_loss_by_step(run))
+    return CurveSection(tuple(c for c in main if c), _draw_raw_terms(run))
+
+
+def tabulate_epochs(run: RunRecord) -> list[EpochRow]:
+    """Return the figures behind the curves."""
+    read = run.log.by_epoch
+    columns = [
+        (dict(read("train", "loss")), decimal),
+        (dict(read("val", "loss")), decimal),
+        (dict(read("train", "accuracy")), percent),
+        (dict(read("val", "accuracy")), percent),
+        (dict(read("val", "agreement")), percent),
+        (dict(read("lr")), decimal),
+    ]
+    selected = _selected_epoch(run)
+    return [
+        EpochRow(n + 1, n == selected, tuple(write(values.get(n + 1)) for values, write in columns))
+        for n in (event["epoch"] for event in run.log.epochs)
+    ]
+
+
+def _selected_epoch(run: RunRecord) -> int | None:
+    named = run.figure("selected", "epoch")
+    return run.log.selected if named is None else int(named)
+
+
+def _whole_percent(value: float) -> str:
+    return percent(value, 0 if abs(100 * value - round(100 * value)) < 1e-6 else 1)
+
+
+def _draw_accuracy(run: RunRecord, mark: float | None) -> Chart | None:
+    series = [
+        Series("validation", "student", run.log.by_epoch("val", "accuracy")),
+        Series("training", "train", run.log.by_epoch("train", "accuracy")),
+    ]
+    if run.baseline is not None:
+        series.append(Series("trained alone, validation", "alone", run.baseline.log.by_epoch("val", "accuracy")))
+    teacher = run.figure("teacher", "splits", "val", "accuracy")
+    if teacher is not None:
+        series.append(Series("teacher, validation", "teacher", [(0.0, teacher)], level=True))
+    note = "Training accuracy is counted while the student learns, on altered images, so it can lie below validation."
+    return draw_curves("Accuracy", series, write=_whole_percent, mark=mark, note=note)
+
+
+def _draw_loss(run: RunRecord, mark: float | None) -> Chart | None:
+    series = [
+        Series("validation", "student", run.log.by_epoch("val", "loss")),
+        Series("training", "train", run.log.by_epoch("train", "loss")),
+    ]
+    note = "Training adds up all weighted terms; validation is the cross-entropy alone." if len(run.log.terms) > 1 else ""
+    return draw_curves("Loss", series, write=decimal, mark=mark, note=note)
+
+
+def _draw_agreement(run: RunRecord, mark: float | None) -> Chart | None:
+    series = [
+        Series("validation", "student", run.log.by_epoch("val", "agreement")),
+        Series("training", "train", run.log.by_epoch("train", "agreement")),
+    ]
+    return draw_curves("Agreement with the teacher", series, write=_whole_percent, mark=mark)
+
+
+def _term_series(run: RunRecord, what: str) -> list[Series]:
+    return [
+        Series(term, LOOKS[k % len(LOOKS)], run.log.by_epoch("train", "terms", term, what))
+        for k, term in enumerate(run.log.terms)
+    ]
+
+
+def _draw_term_shares(run: RunRecord) -> Chart | None:
+    if len(run.log.terms) < 2:
+        return None
+    note = "How much each weighted term adds to the loss."
+    return draw_shares("Share of each loss term", _term_series(run, "share"), write=_whole_percent, note=note)
+
+
+def _draw_weighted_terms(run: RunRecord) -> Chart | None:
+    if len(run.log.terms) < 2:
+        return None
+    return draw_curves("Loss terms, weighted", _term_series(run, "weighted"), write=decimal, from_zero=True)
+
+
+def _draw_raw_terms(run: RunRecord) -> tuple[Chart, ...]:
+    drawn = [draw_curves(series.name, [series], write=decimal) for series in _term_series(run, "raw")]
+    return tuple(chart for chart in drawn if chart) if len(drawn) > 1 else ()
+
+
+def _draw_rate(run: RunRecord) -> Chart | None:
+    by_step = run.log.by_step("lr")
+    if len(by_step) > 1:
+        return draw_curves("Learning rate", [Series("rate", "train", by_step)], write=decimal, x_name="step", from_zero=True)
+    return draw_curves("Learning rate", [Series("rate", "train", run.log.by_epoch("lr"))], write=decimal, from_zero=True)
+
+
+def _draw_loss_by_step(run: RunRecord) -> Chart | None:
+    return draw_curves("Loss", [Series("training", "student", run.log.by_step("loss"))], write=decimal, x_name="step")

@@ -1,0 +1,102 @@
+"""The table of a run's figures: each with its split, its epoch and its network, and the dots above it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dropkd.report.charts import Chart, Dot, draw_dots
+from dropkd.report.numbers import wilson_interval
+from dropkd.report.pairing import accuracy_interval
+from dropkd.report.run_record import RunRecord
+from dropkd.report.summary import SPLIT_NAMES
+from dropkd.report.wording import decimal, interval_of_percents, percent
+
+__all__ = ["FigureRow", "FigureTable", "accuracy_dots", "tabulate_figures"]
+
+_METRICS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
+    ("accuracy", "Accuracy", percent),
+    ("top5_accuracy", "Top-5 accuracy", percent),
+    ("uar", "Mean recall of the classes (UAR)", percent),
+    ("loss", "Cross-entropy", decimal),
+    ("agreement", "Agreement with the teacher", percent),
+)
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """One metric on one split: a text and a smaller text (the interval) for each column."""
+
+    split: str
+    images: int | None
+    metric: str
+    cells: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class FigureTable:
+    """Columns are networks at an epoch, rows are metrics by split."""
+
+    columns: tuple[str, ...]
+    rows: tuple[FigureRow, ...]
+
+
+def tabulate_figures(run: RunRecord) -> FigureTable | None:
+    """Return the figures of the student (selected and last epoch), its teacher and the plain run."""
+    columns = _find_columns(run)
+    rows = []
+    for split in ("test", "val"):
+        images = run.figure("splits", split, "images")
+        for key, name, write in _METRICS:
+            values = [_number(figures, split, key) for figures in columns.values()]
+            if any(v is not None for v in values):
+                small = [_interval(v, images) if key == "accuracy" else "" for v in values]
+                cells = tuple((write(v), s) for v, s in zip(values, small, strict=True))
+                rows.append(FigureRow(SPLIT_NAMES[split], int(images) if images else None, name, cells))
+    return FigureTable(tuple(columns), tuple(rows)) if rows else None
+
+
+def accuracy_dots(run: RunRecord) -> Chart | None:
+    """Draw the accuracies of teacher, student and plain student on the headline split, with their intervals."""
+    split = run.split
+    if split is None:
+        return None
+    images = int(run.figure("splits", split, "images") or 0)
+    dots = []
+    teacher = run.figure("teacher", "splits", split, "accuracy")
+    if teacher is not None:
+        interval = wilson_interval(round(teacher * images), images) if images else None
+        dots.append(Dot("teacher", "teacher", teacher, interval, percent(teacher)))
+    name = "student" if run.method == "plain" else f"student, {run.method}"
+    for record, title, look in ((run, name, "student"), (run.baseline, "same student, trained alone", "alone")):
+        accuracy = record.figure("splits", split, "accuracy") if record else None
+        if record and accuracy is not None:
+            dots.append(Dot(title, look, accuracy, accuracy_interval(record, split), percent(accuracy)))
+    title = f"Accuracy on the {SPLIT_NAMES[split]} images"
+    return draw_dots(title, dots, write=lambda v: percent(v, 0), note="Whiskers: 95\u00a0% interval.")
+
+
+def _find_columns(run: RunRecord) -> dict[str, Any]:
+    """Return each column's figures by split, under its heading; those without any figure are left out."""
+    selected, last = run.figure("selected", "epoch"), run.figure("last_epoch", "epoch")
+    columns: dict[str, Any] = {
+        f"Student, epoch {int(selected) + 1} (selected)" if selected is not None else "Student": run.metrics.get("splits"),
+        f"Student, epoch {int(last) + 1} (last)" if last is not None else "Last epoch": run.metrics.get("last_epoch"),
+        "Teacher": (run.metrics.get("teacher") or {}).get("splits"),
+    }  # fmt: skip
+    if run.baseline is not None:
+        columns["Same student, alone"] = run.baseline.metrics.get("splits")
+    return {name: figures for name, figures in columns.items() if isinstance(figures, Mapping) and figures}
+
+
+def _number(figures: Mapping[str, Any], split: str, key: str) -> float | None:
+    found = figures.get(split)
+    value = found.get(key) if isinstance(found, Mapping) else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _interval(accuracy: float | None, images: float | None) -> str:
+    if accuracy is None or not images:
+        return ""
+    return interval_of_percents(wilson_interval(round(accuracy * images), int(images)))

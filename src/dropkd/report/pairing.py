@@ -1,0 +1,94 @@
+"""Compares two runs on the images that both answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dropkd.report.numbers import (
+    IntArray,
+    Interval,
+    PairedComparison,
+    compare_paired,
+    unpaired_margin,
+    wilson_interval,
+)
+from dropkd.report.predictions import Predictions
+from dropkd.report.run_record import RunRecord
+
+__all__ = ["Difference", "accuracy_interval", "compare_runs", "same_test_set", "shared_rows"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more of a split's images a run has right than another run.
+
+    Args:
+        split: the split.
+        value: difference of the accuracies, a fraction.
+        interval: its 95 % interval, from the sampling of images alone.
+        paired: the comparison image by image, or None where answers are missing and the interval is unpaired.
+    """
+
+    split: str
+    value: float
+    interval: Interval
+    paired: PairedComparison | None
+
+    @property
+    def verdict(self) -> str:
+        """Return ``better``, ``worse`` or ``unclear``."""
+        if self.interval[0] > 0:
+            return "better"
+        return "worse" if self.interval[1] < 0 else "unclear"
+
+    @property
+    def margin(self) -> float:
+        """Return half the width of the interval."""
+        return (self.interval[1] - self.interval[0]) / 2
+
+
+def compare_runs(run: RunRecord, reference: RunRecord) -> Difference | None:
+    """Compare a run with another on the run's headline split, or return None where there is nothing to compare."""
+    split = run.split
+    if split is None:
+        return None
+    accuracy, other = run.figure("splits", split, "accuracy"), reference.figure("splits", split, "accuracy")
+    first, second = run.predictions.get(split), reference.predictions.get(split)
+    if first is not None and second is not None:
+        rows, other_rows = shared_rows(first, second)
+        if len(rows):
+            paired = compare_paired(first.student_right[rows], second.student_right[other_rows])
+            return Difference(split, paired.difference, paired.interval, paired)
+    if accuracy is None or other is None:
+        return None
+    images = int(run.figure("splits", split, "images") or 0)
+    value, margin = accuracy - other, unpaired_margin((accuracy + other) / 2, images)
+    return Difference(split, value, (value - margin, value + margin), None)
+
+
+def shared_rows(first: Predictions, second: Predictions) -> tuple[IntArray, IntArray]:
+    """Return the rows of the images that both answered, with the same true class, in the order of the first."""
+    places = {path: row for row, path in enumerate(second.paths)}
+    pairs = [
+        (row, places[path])
+        for row, path in enumerate(first.paths)
+        if path in places and first.target[row] == second.target[places[path]]
+    ]
+    rows = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return rows[:, 0], rows[:, 1]
+
+
+def same_test_set(run: RunRecord, other: RunRecord) -> bool:
+    """Tell whether two runs were tested on the same images; True where a run does not say."""
+    hashes = {run.metrics.get("test_sha256"), other.metrics.get("test_sha256")} - {None}
+    return len(hashes) < 2
+
+
+def accuracy_interval(run: RunRecord, split: str) -> Interval | None:
+    """Return the 95 % interval of the student's accuracy on a split, or None before there is one."""
+    accuracy, images = run.figure("splits", split, "accuracy"), run.figure("splits", split, "images")
+    if accuracy is None or not images:
+        return None
+    return wilson_interval(round(accuracy * images), int(images))

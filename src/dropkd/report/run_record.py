@@ -1,0 +1,208 @@
+"""Reads a run folder as far as it goes: an interrupted or running run gives a record with its gaps named."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dropkd.config.yaml_text import parse_yaml
+from dropkd.errors import ConfigError, RunError
+from dropkd.report.event_log import EventLog, read_event_log
+from dropkd.report.predictions import Predictions, class_names, read_predictions
+
+__all__ = ["RunRecord", "read_run"]
+
+# A safetensors header is a few kilobytes; a larger one is not worth reading for the names of the classes.
+_LARGEST_HEADER = 16 * 2**20
+_SPLITS = ("test", "val")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run folder says.
+
+    Args:
+        folder: the run folder.
+        config: ``config.yaml`` as a tree; empty where it is missing.
+        log: ``metrics.jsonl``.
+        metrics: ``metrics.json``; empty before the run has ended.
+        environment: ``environment.json``; empty where it is missing.
+        predictions: the answers by split; empty where there are none yet.
+        classes: names of the classes by number; None where nothing tells them.
+        gaps: what is missing or unreadable, each a sentence.
+        baseline: the plain run beside it, or None.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    log: EventLog
+    metrics: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    predictions: Mapping[str, Predictions]
+    classes: tuple[str, ...] | None
+    gaps: tuple[str, ...]
+    baseline: RunRecord | None
+
+    @property
+    def method(self) -> str:
+        """Return the method's key, ``plain`` without one."""
+        return str(self.metrics.get("method") or self.setting("method", "name") or "plain")
+
+    @property
+    def seed(self) -> int | None:
+        """Return the seed of the run."""
+        seed = self.metrics.get("seed", self.config.get("seed"))
+        return seed if isinstance(seed, int) else None
+
+    @property
+    def status(self) -> str:
+        """Return ``finished``, ``interrupted`` or ``unfinished`` (running, or ended without a word)."""
+        return str(self.metrics.get("status") or "unfinished")
+
+    @property
+    def student_name(self) -> str:
+        """Return the name of the student's architecture."""
+        return str(self.figure_text("student", "name") or self.setting("student", "name") or "student")
+
+    @property
+    def teacher_name(self) -> str | None:
+        """Return what the teacher was given as, or None for a run without a teacher."""
+        source = self.figure_text("teacher", "source") or self.setting("teacher", "source")
+        return None if source is None else str(source)
+
+    @cached_property
+    def split(self) -> str | None:
+        """Return the split that the headline figures are of: test, else val, or None before there are figures."""
+        return next((name for name in _SPLITS if self.figure("splits", name, "accuracy") is not None), None)
+
+    @cached_property
+    def data_root(self) -> Path | None:
+        """Return the folder that the images' paths start from."""
+        path = self.setting("data", "path")
+        return None if path is None else Path(str(path)).expanduser()
+
+    def setting(self, *keys: str) -> Any:
+        """Return a value of the configuration by its keys, or None."""
+        return _descend(self.config, keys)
+
+    def figure(self, *keys: str) -> float | None:
+        """Return a finite number of ``metrics.json`` by its keys, or None."""
+        value = _descend(self.metrics, keys)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return value if is_number and math.isfinite(value) else None
+
+    def figure_text(self, *keys: str) -> str | None:
+        """Return a text of ``metrics.json`` by its keys, or None."""
+        value = _descend(self.metrics, keys)
+        return None if value is None else str(value)
+
+    def class_name(self, number: int) -> str:
+        """Return a class's name, or ``class 3`` where nothing tells it."""
+        known = self.classes is not None and 0 <= number < len(self.classes)
+        return self.classes[number] if known and self.classes else f"class {number}"
+
+
+def read_run(folder: Path, *, with_baseline: bool = True) -> RunRecord:
+    """Read a run folder; whatever is missing becomes a gap of the record.
+
+    Raises:
+        RunError: there is no such folder, or neither ``config.yaml`` nor ``metrics.jsonl`` nor ``metrics.json`` in it.
+    """
+    _check_is_run(folder)
+    gaps: list[str] = []
+    config = _read_config(folder / "config.yaml", gaps)
+    metrics = _read_json(folder / "metrics.json", gaps, "the final figures")
+    environment = _read_json(folder / "environment.json", gaps, "versions and the command")
+    log = read_event_log(folder / "metrics.jsonl")
+    gaps += log.gaps
+    predictions = _read_answers(folder / "predictions.parquet", gaps)
+    classes = _read_stored_classes(folder / "student.safetensors") or class_names(predictions)
+    baseline = _find_baseline(folder, metrics) if with_baseline else None
+    if with_baseline and metrics.get("baseline") and baseline is None:
+        gaps.append(f"The plain run that this one names, {str(metrics['baseline'])!r}, was not found.")
+    return RunRecord(folder, config, log, metrics, environment, predictions, classes, tuple(gaps), baseline)
+
+
+def _descend(tree: Any, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def _check_is_run(folder: Path) -> None:
+    if not folder.is_dir():
+        raise RunError(f"There is no run folder {str(folder)!r}.")
+    if not any((folder / name).is_file() for name in ("config.yaml", "metrics.jsonl", "metrics.json")):
+        raise RunError(
+            f"{str(folder)!r} is not a run folder: it holds no config.yaml, metrics.jsonl or metrics.json. "
+            "Give the folder that `dropkd train` or `dropkd distill` wrote (--output)."
+        )
+
+
+def _read_config(path: Path, gaps: list[str]) -> Mapping[str, Any]:
+    try:
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        gaps.append("config.yaml is missing: the configuration is not shown.")
+        return {}
+    except (OSError, UnicodeDecodeError, ConfigError) as error:
+        gaps.append(f"config.yaml can't be read ({error}).")
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def _read_json(path: Path, gaps: list[str], holds: str) -> Mapping[str, Any]:
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        gaps.append(f"{path.name} is not there: {holds} are missing.")
+        return {}
+    except (OSError, ValueError) as error:
+        gaps.append(f"{path.name} can't be read ({error}).")
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def _read_answers(path: Path, gaps: list[str]) -> Mapping[str, Predictions]:
+    if not path.is_file():
+        gaps.append(
+            "predictions.parquet is not there: no paired comparison, confusion matrix, classes or sample images."
+        )
+        return {}
+    try:
+        return read_predictions(path)
+    except RunError as error:
+        gaps.append(str(error))
+        return {}
+
+
+def _read_stored_classes(path: Path) -> tuple[str, ...] | None:
+    """Return the names of the classes that ``student.safetensors`` carries; its tensors are not read."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length)) if length <= _LARGEST_HEADER else {}
+        classes = json.loads(header["__metadata__"]["dropkd"])["classes"]
+    except (OSError, struct.error, ValueError, KeyError, TypeError):
+        return None
+    return tuple(str(name) for name in classes) if classes else None
+
+
+def _find_baseline(folder: Path, metrics: Mapping[str, Any]) -> RunRecord | None:
+    named = metrics.get("baseline")
+    places = [folder / "baseline"]
+    if named:
+        places += [folder / str(named), Path(os.fspath(str(named)))]
+    for place in places:
+        try:
+            return read_run(place, with_baseline=False)
+        except RunError:
+            continue
+    return None

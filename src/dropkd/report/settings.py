@@ -1,0 +1,106 @@
+"""The configuration of a run as a table, what differs from the defaults, and how to repeat the run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from dropkd.config import Config
+from dropkd.report.run_record import RunRecord
+
+__all__ = ["Setting", "differing_settings", "list_environment", "list_settings", "repeat_command"]
+
+_UNSET = "\u2013"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A key of the configuration, its value, and the default that it departs from (empty where it does not)."""
+
+    key: str
+    value: str
+    default: str
+
+
+def list_settings(config: Mapping[str, Any]) -> list[Setting]:
+    """Return all keys, dotted, in their order.
+
+    A default of None means that dropkd chose the value by the data, so such a key does not count as a departure.
+    """
+    defaults = dict(_flatten_defaults(Config, ()))
+    rows = []
+    for key, value in _flatten(config, ()):
+        default = defaults.get(key)
+        departs = default is not None and value != default
+        rows.append(Setting(key, _write(value), _write(default) if departs else ""))
+    return rows
+
+
+def differing_settings(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the keys whose values are not the same in all configurations, with each configuration's value.
+
+    The place of the run folder is no difference.
+    """
+    trees = [dict(_flatten(config, ())) for config in configs]
+    keys = dict.fromkeys(key for tree in trees for key in tree)
+    rows = [(key, tuple(_write(tree[key]) if key in tree else _UNSET for tree in trees)) for key in keys]
+    return [(key, values) for key, values in rows if len(set(values)) > 1 and key != "output"]
+
+
+def list_environment(run: RunRecord) -> list[tuple[str, str]]:
+    """Return what the environment file says, without the command; and the facts that identify the run."""
+    rows = [
+        (str(name), _write(value)) for name, value in run.environment.items() if name not in ("command", "schema")
+    ]
+    facts = {
+        "test images (SHA-256)": run.figure_text("test_sha256"),
+        "student's first weights (SHA-256)": run.figure_text("student", "initial_weights_sha256"),
+    }
+    return rows + [(name, value) for name, value in facts.items() if value]
+
+
+def repeat_command(run: RunRecord) -> str | None:
+    """Return the command that made the run, as it can be pasted into a shell, or None where it is not known."""
+    command = run.environment.get("command")
+    if not isinstance(command, list) or not command:
+        return None
+    first, *rest = (str(part) for part in command)
+    return shlex.join([PurePath(first).name, *rest])
+
+
+def _flatten(tree: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        here = (*at, str(name))
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, here)
+        else:
+            yield ".".join(here), value
+
+
+def _flatten_defaults(model: type[BaseModel], at: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        here = (*at, name)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _flatten_defaults(kind, here)
+        else:
+            value = field.get_default(call_default_factory=not field.default_factory_takes_validated_data)
+            yield ".".join(here), None if value is PydanticUndefined else value
+
+
+def _write(value: Any) -> str:
+    if value is None:
+        return _UNSET
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ", ".join(_write(v) for v in value) or "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}: {_write(v)}" for k, v in value.items()) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,151 @@
+"""The first words of a run's page: how good the student is, and whether the method helped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from dropkd.report.pairing import Difference, accuracy_interval, compare_runs, same_test_set
+from dropkd.report.run_record import RunRecord
+from dropkd.report.wording import (
+    count,
+    interval_of_percents,
+    interval_of_points,
+    p_value,
+    percent,
+    plural,
+    rough_percent,
+)
+
+__all__ = ["SPLIT_NAMES", "Summary", "describe_difference", "summarise"]
+
+SPLIT_NAMES = {"test": "test", "val": "validation"}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The words at the top.
+
+    Args:
+        lead: the main sentence.
+        verdict: whether the method helped; empty without a plain run.
+        tone: ``better``, ``worse`` or ``unclear`` for the verdict's mark; empty without one.
+        details: further sentences.
+    """
+
+    lead: Markup
+    verdict: Markup
+    tone: str
+    details: tuple[Markup, ...]
+
+
+def summarise(run: RunRecord) -> Summary:
+    """Return the words for a run, finished or not."""
+    if run.split is None:
+        return Summary(_describe_progress(run), Markup(""), "", ())
+    difference = _difference_to_plain(run)
+    verdict = describe_difference(run.method, difference) if difference else Markup("")
+    details = [_describe_interval(run, run.split), _describe_agreement(run, run.split), _describe_selection(run)]
+    if run.status != "finished":
+        details.insert(0, _describe_progress(run))
+    return Summary(
+        _describe_student(run, run.split),
+        verdict,
+        difference.verdict if difference else "",
+        tuple(d for d in details if d),
+    )
+
+
+def describe_difference(method: str, difference: Difference, against: str = "the same student trained alone") -> Markup:
+    """Say whether a method helped, how sure that is, and what a single seed can't tell."""
+    value = abs(100 * difference.value)
+    gap = f"{value:.1f}\u00a0points {'above' if difference.value > 0 else 'below'} {against}"
+    gap = f"exactly level with {against}" if difference.value == 0 else gap
+    sure = f"95\u00a0% interval {interval_of_points(difference.interval)}"
+    if difference.paired:
+        sure += f", McNemar {p_value(difference.paired.p_value)}"
+    openings = {
+        "better": Markup("<strong>{} helped:</strong> {} ({})."),
+        "worse": Markup("<strong>{} did not help; it did harm:</strong> {} ({})."),
+        "unclear": Markup("<strong>{} shows no clear gain:</strong> {} ({}), which chance alone explains."),
+    }
+    said = openings[difference.verdict].format(method, gap, sure)
+    bound = f"{100 * difference.margin:.1f}"
+    return said + Markup(
+        " This is one seed: on this many images differences below about {}\u00a0points mean little, and another seed moves both figures."
+    ).format(bound)
+
+
+def _difference_to_plain(run: RunRecord) -> Difference | None:
+    plain = run.baseline
+    if plain is None or not same_test_set(run, plain):
+        return None
+    return compare_runs(run, plain)
+
+
+def _describe_student(run: RunRecord, split: str) -> Markup:
+    accuracy, images = run.figure("splits", split, "accuracy") or 0.0, run.figure("splits", split, "images")
+    parameters = run.figure("student", "parameters")
+    size = f", {count(parameters)} parameters" if parameters else ""
+    of_what = f"the {count(images)} {SPLIT_NAMES[split]} images" if images else f"the {SPLIT_NAMES[split]} images"
+    said = Markup("The student ({}{}) answers <strong>{}</strong> of {} right").format(
+        run.student_name, size, percent(accuracy), of_what
+    )
+    return said + _describe_ratio(run, split, accuracy, parameters)
+
+
+def _describe_ratio(run: RunRecord, split: str, accuracy: float, parameters: float | None) -> Markup:
+    teacher, teacher_size = run.figure("teacher", "splits", split, "accuracy"), run.figure("teacher", "parameters")
+    if not teacher:
+        return Markup(".") if run.teacher_name is None else Markup("; the teacher's own accuracy is not known.")
+    said = Markup(": <strong>{}</strong> of its teacher's accuracy").format(rough_percent(accuracy / teacher))
+    if parameters and teacher_size:
+        ratio = parameters / teacher_size
+        size = rough_percent(ratio) if ratio < 1.005 else f"{ratio:.1f} times"
+        said += Markup(" with <strong>{}</strong> {} parameters").format(size, "of its" if ratio < 1.005 else "its")
+    return said + Markup(".")
+
+
+def _describe_interval(run: RunRecord, split: str) -> Markup:
+    interval = accuracy_interval(run, split)
+    if interval is None:
+        return Markup("")
+    images = int(run.figure("splits", split, "images") or 0)
+    return Markup("With {} the accuracy is known to within {} (95\u00a0% interval).").format(
+        plural(images, "image"), interval_of_percents(interval)
+    )
+
+
+def _describe_agreement(run: RunRecord, split: str) -> Markup:
+    agreement = run.figure("splits", split, "agreement")
+    if agreement is None:
+        return Markup("")
+    return Markup("Student and teacher give the same answer to {} of these images.").format(percent(agreement))
+
+
+def _describe_selection(run: RunRecord) -> Markup:
+    epoch, last = run.figure("selected", "epoch"), run.figure("last_epoch", "epoch")
+    by = run.figure_text("selected", "by")
+    if epoch is None or by is None:
+        return Markup("")
+    of = f" of {int(last) + 1}" if last is not None else ""
+    said = Markup("Epoch {}{} was kept, chosen by {}").format(int(epoch) + 1, of, by)
+    untouched = "test" not in by and run.split == "test"
+    return said + Markup("; the test images played no part in that choice." if untouched else ".")
+
+
+def _describe_progress(run: RunRecord) -> Markup:
+    state = "was interrupted" if run.status == "interrupted" else "has not finished"
+    done, planned = len(run.log.epochs), run.setting("training", "epochs")
+    of = f" of {planned}" if isinstance(planned, int) else ""
+    said = Markup("This run {}: {}{} {} logged.").format(
+        state, done, of, "epoch is" if done == 1 and not of else "epochs are"
+    )
+    best = [y for _, y in run.log.by_epoch("val", "accuracy")]
+    if best:
+        top = max(range(len(best)), key=best.__getitem__)
+        said += Markup(" The best so far is epoch {} with {} of the validation images right.").format(
+            int(run.log.by_epoch("val", "accuracy")[top][0]), percent(best[top])
+        )
+    return said
