@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dropkd import data, functional, methods, metrics, models
-    from dropkd.api import Run, distill, evaluate, resume, train
+    from dropkd.api import distill, evaluate, resume, train
     from dropkd.config import Config, load_config
     from dropkd.engine.distiller import Distiller
     from dropkd.engine.observer import Observer
     from dropkd.errors import DropKDError
     from dropkd.models import create_model, load_weights
+    from dropkd.run import Run
 
 __all__ = [
     "Config",
@@ -48,7 +49,7 @@ _HOMES = {
     "Distiller": "dropkd.engine.distiller",
     "DropKDError": "dropkd.errors",
     "Observer": "dropkd.engine.observer",
-    "Run": "dropkd.api",
+    "Run": "dropkd.run",
     "create_model": "dropkd.models",
     "distill": "dropkd.api",
     "evaluate": "dropkd.api",

@@ -1,0 +1,42 @@
+"""The command line: parse, call the public API, print.
+
+Exit codes: 0, 2 for the user's mistake, 1 for ours, 128 plus the signal for a run that was stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main", "run_command_line"]
+
+
+def main() -> None:
+    """Run the command line that the process was started with and exit."""
+    sys.exit(run_command_line())
+
+
+def run_command_line(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code.
+
+    Args:
+        arguments: what follows ``dropkd``; None takes the process's own.
+    """
+    from dropkd.cli.app import app
+    from dropkd.cli.failures import explain_bug, explain_mistake, explain_stop
+    from dropkd.engine.signals import Interrupted
+    from dropkd.errors import DropKDError
+
+    try:
+        app(args=arguments, prog_name="dropkd")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except Interrupted as stop:
+        return explain_stop(stop)
+    except KeyboardInterrupt:
+        return 130
+    except DropKDError as error:
+        return explain_mistake(error)
+    except Exception:
+        return explain_bug()
+    return 0

@@ -1,0 +1,41 @@
+"""What is printed when a command does not end well, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+import traceback
+
+from rich.text import Text
+
+from dropkd.cli.console import errors
+from dropkd.engine.signals import Interrupted
+from dropkd.errors import DropKDError
+
+__all__ = ["explain_bug", "explain_mistake", "explain_stop"]
+
+
+def explain_mistake(error: DropKDError) -> int:
+    """Print something that the user can mend; exit code 2."""
+    for line in str(error).splitlines():
+        _print_labelled("error", "bold red", line)
+    return 2
+
+
+def explain_stop(stop: Interrupted) -> int:
+    """Print where a run stopped and how to go on; the exit code of a process that this signal ended."""
+    _print_labelled("stopped", "bold yellow", str(stop))
+    return 128 + stop.signal_number
+
+
+def explain_bug() -> int:
+    """Print the traceback of the exception that is being handled; exit code 1."""
+    errors.print(Text(traceback.format_exc().rstrip()), soft_wrap=True)
+    _print_labelled(
+        "error",
+        "bold red",
+        "this is a bug in dropkd, not a mistake of yours. Please report it with the text above.",
+    )
+    return 1
+
+
+def _print_labelled(label: str, style: str, text: str) -> None:
+    errors.print(Text.assemble((f"{label}: ", style), text), soft_wrap=True)

@@ -1,0 +1,233 @@
+"""The flags that ``train`` and ``distill`` share, and the configuration that they make together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dropkd.config import Config, MethodConfig, load_config
+from dropkd.errors import ConfigError
+
+__all__ = [
+    "Baseline",
+    "BatchSize",
+    "ConfigFile",
+    "Data",
+    "Device",
+    "DryRun",
+    "Epochs",
+    "ImageSize",
+    "Lr",
+    "Output",
+    "Overwrite",
+    "Pretrained",
+    "Seed",
+    "Set",
+    "SkipUnreadable",
+    "TeacherCheck",
+    "Threads",
+    "Workers",
+    "assemble_config",
+    "parse_image_size",
+]
+
+_RUN, _TRAIN, _MACHINE = "The run", "Training", "The machine"
+
+Data = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="DATA",
+        help="Folder with train/CLASS/* and test/CLASS/* (val/ too), or CLASS/* (split 80/10/10 by seed).",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="RUN", help="Run folder. Default: a new one in runs/.", rich_help_panel=_RUN
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the run folder if it exists.", rich_help_panel=_RUN)
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Write nothing: print the configuration, shapes, steps, time and memory from a few real steps.",
+        rich_help_panel=_RUN,
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", metavar="FILE.yaml", help="Read settings from a file.", rich_help_panel=_RUN
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Set any key of the configuration, e.g. method.temperature=2; can be given often.",
+        rich_help_panel=_RUN,
+        show_default=False,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", metavar="N", help="Seed of every random number. Default: 0.", rich_help_panel=_RUN
+    ),
+]
+Baseline = Annotated[
+    bool | None,
+    typer.Option(
+        "--baseline/--no-baseline",
+        help="Also train the same student alone, for comparison. Default: no.",
+        rich_help_panel=_RUN,
+        show_default=False,
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option("--epochs", metavar="N", help="Passes over the training images.", rich_help_panel=_TRAIN),
+]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", metavar="N", help="Images a step.", rich_help_panel=_TRAIN)
+]
+Lr = Annotated[
+    float | None, typer.Option("--lr", metavar="X", help="Peak learning rate.", rich_help_panel=_TRAIN)
+]
+ImageSize = Annotated[
+    str | None,
+    typer.Option(
+        "--image-size",
+        metavar="N|HxW",
+        help="Pixels that the network is fed. Default: by the images; small ones are not blown up.",
+        rich_help_panel=_TRAIN,
+    ),
+]
+Pretrained = Annotated[
+    bool | None,
+    typer.Option(
+        "--pretrained/--no-pretrained",
+        help="Start the trained network from its published weights where there are any. Default: yes.",
+        rich_help_panel=_TRAIN,
+        show_default=False,
+    ),
+]
+SkipUnreadable = Annotated[
+    bool | None,
+    typer.Option(
+        "--skip-unreadable",
+        help="Leave out images that can't be read, and list them.",
+        rich_help_panel=_TRAIN,
+        show_default=False,
+    ),
+]
+TeacherCheck = Annotated[
+    str | None,
+    typer.Option(
+        "--teacher-check",
+        metavar="stop|warn|off",
+        help="What to do about a teacher that is near chance on these images. Default: stop.",
+        rich_help_panel=_TRAIN,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N",
+        help="Where to compute. Default: a GPU if there is one.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", help="Processes that read images.", rich_help_panel=_MACHINE),
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", metavar="N", help="CPU threads.", rich_help_panel=_MACHINE)
+]
+
+# The parameters of the verbs that are keys of the configuration, and how the user writes them.
+_KEYS = {
+    "data": ("data.path", "DATA"),
+    "model": ("student.name", "--model"),
+    "student": ("student.name", "--student"),
+    "teacher": ("teacher.source", "--teacher"),
+    "method": ("method.name", "--method"),
+    "image_size": ("data.image_size", "--image-size"),
+    "skip_unreadable": ("data.skip_unreadable", "--skip-unreadable"),
+    "workers": ("data.workers", "--workers"),
+    "pretrained": ("student.pretrained", "--pretrained"),
+    "teacher_check": ("teacher_check", "--teacher-check"),
+    "epochs": ("training.epochs", "--epochs"),
+    "batch_size": ("training.batch_size", "--batch-size"),
+    "lr": ("training.lr", "--lr"),
+    "seed": ("seed", "--seed"),
+    "device": ("device", "--device"),
+    "threads": ("threads", "--threads"),
+    "baseline": ("baseline", "--baseline"),
+    "output": ("output", "--output"),
+}
+
+
+def parse_image_size(text: str | None) -> int | list[int] | str | None:
+    """Return ``224`` as a number, ``224x160`` as [height, width], and other text as it is, to be refused."""
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) not in (1, 2) or not all(side.strip().isdecimal() for side in sides):
+        return text
+    numbers = [int(side) for side in sides]
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def assemble_config(parameters: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None) -> Config:
+    """Return the configuration of a command line, with every mistake in it named at once.
+
+    Args:
+        parameters: those of the verb, by the names that its function gives them.
+        defaults: values by dotted key for what the user left open.
+
+    Raises:
+        ConfigError: a line for each mistake.
+    """
+    given = {name: value for name, value in parameters.items() if name in _KEYS}
+    flags = {_KEYS[name][0]: value for name, value in given.items()}
+    flags["data.image_size"] = parse_image_size(flags.get("data.image_size"))
+    file = parameters.get("config")
+    return load_config(
+        Path(file) if file else None,
+        parameters.get("set_") or (),
+        flags,
+        defaults=defaults,
+        spelling=dict(_KEYS[name] for name in given),
+        check_method=_check_method,
+    )
+
+
+def _check_method(method: MethodConfig) -> None:
+    from dropkd.engine.distiller import resolve_weights
+    from dropkd.methods.options import check_options
+    from dropkd.methods.registry import method_class
+
+    cls = method_class(method.name)
+    mistakes = []
+    for check in (
+        lambda: check_options(cls, method.name, method.options),
+        lambda: resolve_weights(cls, method.weights),
+    ):
+        try:
+            check()
+        except ConfigError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))

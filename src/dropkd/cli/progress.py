@@ -1,0 +1,139 @@
+"""A run as it is seen on a terminal: bars with the time left, and a line for each epoch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from dropkd.cli.console import output
+from dropkd.cli.tables import say_time
+from dropkd.engine.observer import Observer
+
+__all__ = ["Progress", "describe_epoch"]
+
+# Without a terminal there is no bar; a line this often says that the run is alive.
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+class Progress(Observer):
+    """Shows a run while it goes on; use it in a ``with`` statement so that the bars end with it.
+
+    Args:
+        console: where to; by default the terminal.
+    """
+
+    def __init__(self, console: Console = output) -> None:
+        self.console = console
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            expand=True,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._title, self._epochs = "training", 0
+        self._first_step, self._started, self._spoke = 0, 0.0, 0.0
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def on_message(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(Text(text), soft_wrap=True)
+
+    def on_warning(self, text: str) -> None:
+        """Print a line that stands out."""
+        self.console.print(Text.assemble(("warning: ", "bold yellow"), text), soft_wrap=True)
+
+    def on_start(self, *, title: str, epochs: int, steps_per_epoch: int, first_step: int) -> None:
+        """Open the bar of a training."""
+        self._title, self._epochs = title, epochs
+        self._first_step, self._started = first_step, time.monotonic()
+        self._spoke = self._started
+        self._show("training", title, first_step, epochs * steps_per_epoch)
+
+    def on_step(
+        self, *, epoch: int, step: int, total_steps: int, loss: float, images_per_second: float
+    ) -> None:
+        """Move the bar, or without a terminal print a line now and then."""
+        detail = f"epoch {epoch + 1}/{self._epochs}  loss {loss:.3f}  {images_per_second:,.0f} images/s"
+        self._show("training", self._title, step, total_steps, detail)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self._spoke >= _SECONDS_BETWEEN_LINES:
+            self._spoke = now
+            left = (now - self._started) / max(1, step - self._first_step) * (total_steps - step)
+            self.console.print(f"{self._title}  step {step}/{total_steps}  {detail}  {say_time(left)} left")
+
+    def on_phase(self, name: str, done: int, total: int) -> None:
+        """Move the bar of something that is not training."""
+        self._show(name, name, done, total)
+
+    def on_epoch(self, record: dict[str, Any]) -> None:
+        """Print an epoch's figures."""
+        self._spoke = time.monotonic()
+        self.console.print(describe_epoch(record, self._title, self._epochs), soft_wrap=True)
+
+    def on_end(self, metrics: dict[str, Any]) -> None:
+        """Take the training's bar away."""
+        self._hide("training")
+
+    def _show(self, key: str, text: str, done: int, total: int, detail: str = "") -> None:
+        if self._bars.disable:
+            return
+        if key not in self._tasks:
+            self._tasks[key] = self._bars.add_task(text, total=total, completed=done, detail=detail)
+        self._bars.update(self._tasks[key], description=text, total=total, completed=done, detail=detail)
+        if done >= total:
+            self._hide(key)
+
+    def _hide(self, key: str) -> None:
+        if key in self._tasks:
+            self._bars.remove_task(self._tasks.pop(key))
+
+
+def describe_epoch(record: Mapping[str, Any], title: str, epochs: int) -> Text:
+    """Return a line for an epoch: accuracies, agreement with the teacher, loss and each term's share."""
+    train, val = record["train"], record["val"]
+    width = len(str(epochs))
+    parts = [
+        f"{title}  epoch {record['epoch'] + 1:>{width}}/{epochs}",
+        f"loss {train['loss']:.3f}",
+        f"train {100 * train['accuracy']:5.2f} %",
+        f"val {100 * val['accuracy']:5.2f} %{'*' if record.get('best') else ' '}",
+    ]
+    if val.get("agreement") is not None:
+        parts.append(f"agrees with teacher {100 * val['agreement']:5.2f} %")
+    shares = {name: term.get("share") for name, term in train.get("terms", {}).items()}
+    if len(shares) > 1:
+        parts.append(
+            "loss is " + ", ".join(f"{100 * (share or 0):.0f} % {name}" for name, share in shares.items())
+        )
+    parts.append(say_time(record["seconds"]))
+    return Text("  ".join(parts), style="bold" if record.get("best") else "")

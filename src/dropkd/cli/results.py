@@ -1,0 +1,134 @@
+"""``dropkd evaluate``, ``dropkd predict`` and ``dropkd report``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dropkd.cli.options import Device, Workers
+
+__all__ = ["evaluate", "predict", "report"]
+
+_Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
+_BatchSize = Annotated[
+    int, typer.Option("--batch-size", metavar="N", min=1, help="Images at a time; the answers are the same.")
+]
+
+
+def evaluate(
+    run: _Run,
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DATA]", help="Folder of images. Default: the run's own.", show_default=False
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="NAME", help="Only train, val or test. Default: val and test."),
+    ] = None,
+    batch_size: _BatchSize = 64,
+    device: Device = None,
+    workers: Workers = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure a run's student on images with labels.
+
+    Examples:
+      dropkd evaluate runs/first
+      dropkd evaluate runs/first other-photos --json
+    """
+    from dropkd import api
+    from dropkd.cli.console import errors, output
+    from dropkd.cli.progress import Progress
+    from dropkd.cli.tables import print_scores
+
+    with Progress(errors) as progress:
+        scores = api.evaluate(
+            run,
+            data,
+            split=split,
+            batch_size=batch_size,
+            device=device or "auto",
+            workers=workers or 0,
+            observer=progress,
+        )
+    if as_json:
+        output.print_json(json.dumps(scores))
+    else:
+        print_scores(scores, title=str(run))
+
+
+def predict(
+    run: _Run,
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGES...", help="Image files, or folders of them.", show_default=False),
+    ],
+    output_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write .csv, .json or .parquet instead of a table."
+        ),
+    ] = None,
+    batch_size: _BatchSize = 64,
+    device: Device = None,
+) -> None:
+    """Name the class of each image.
+
+    Examples:
+      dropkd predict runs/first photo.jpg
+      dropkd predict runs/first new-photos/ --output answers.csv
+    """
+    from dropkd.cli.console import output
+    from dropkd.cli.prediction_files import check_format, find_images, print_predictions, write_predictions
+    from dropkd.engine.fabric import choose_device
+    from dropkd.run import Run
+
+    if output_file is not None:
+        check_format(output_file)
+    where = str(choose_device(device or "auto"))
+    predictions = Run.open(run).predict(find_images(images), batch_size=batch_size, device=where)
+    if output_file is None:
+        print_predictions(predictions)
+    else:
+        write_predictions(predictions, output_file)
+        output.print(f"{len(predictions):,} answers written to {output_file}", markup=False, soft_wrap=True)
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of one run or of several.", show_default=False),
+    ],
+    output_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE.html",
+            help="The page. Default: report.html in the run folder; comparison.html for several runs.",
+        ),
+    ] = None,
+) -> None:
+    """Write a self-contained page about a run, or one that compares several.
+
+    Examples:
+      dropkd report runs/first
+      dropkd report runs/plain runs/kd runs/dropkd --output comparison.html
+    """
+    from dropkd import report as pages
+    from dropkd.cli.tables import print_line
+    from dropkd.engine.files import write_bytes
+
+    if len(runs) > 1:
+        page = pages.write_comparison(runs, output_file or Path("comparison.html"))
+    else:
+        page = pages.write_run_report(runs[0])
+        if output_file is not None:
+            write_bytes(output_file, page.read_bytes())
+            page = output_file
+    print_line("report", page)

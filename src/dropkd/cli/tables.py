@@ -1,0 +1,141 @@
+"""The tables that close a run, a dry run or an evaluation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from dropkd.cli.console import output
+
+if TYPE_CHECKING:
+    from dropkd.engine.rehearsal import DryRun
+    from dropkd.run import Run
+
+__all__ = [
+    "add_row",
+    "make_table",
+    "print_dry_run",
+    "print_line",
+    "print_outcome",
+    "print_scores",
+    "say_percent",
+    "say_time",
+]
+
+
+def say_percent(fraction: float | None) -> str:
+    """Return a fraction as a percentage, or a dash for none."""
+    return "-" if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def say_time(seconds: float) -> str:
+    """Return a time span as ``4.2 s``, ``3 min 05 s`` or ``2 h 10 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def make_table(*columns: str, title: str | None = None, figures: bool = True) -> Table:
+    """Return an empty table whose first column holds text, and the others too unless they hold figures."""
+    table = Table(title=Text(title) if title else None, title_justify="left", title_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if figures and number else "left", overflow="fold")
+    return table
+
+
+def add_row(table: Table, *cells: object) -> None:
+    """Add a row of plain text: brackets are no markup, and what a terminal would obey is shown as a mark."""
+    table.add_row(
+        *(
+            Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(cell)))
+            for cell in cells
+        )
+    )
+
+
+def print_line(label: str, value: object) -> None:
+    """Print a labelled value that is not wrapped, so that a path can be copied."""
+    output.print(Text.assemble((f"{label:<9}", "bold"), str(value)), soft_wrap=True)
+
+
+def print_outcome(run: Run) -> None:
+    """Print a finished run's accuracies and where its files are."""
+    metrics = run.metrics
+    splits = [name for name in ("val", "test") if name in metrics.get("splits", {})]
+    table = make_table("accuracy", *splits, title=_describe_run(metrics))
+    for label, scores in _collect_rows(metrics, run.folder):
+        add_row(table, label, *(say_percent(scores.get(name, {}).get("accuracy")) for name in splits))
+    output.print()
+    output.print(table)
+    print_line("run", run.folder)
+    for label, name in (("student", "student.safetensors"), ("report", "report.html")):
+        if (run.folder / name).is_file():
+            print_line(label, run.folder / name)
+
+
+def print_scores(scores: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    """Print each split's figures.
+
+    Args:
+        scores: figures by split, as under ``splits`` in ``metrics.json``.
+        title: the line above the table.
+    """
+    table = make_table("split", "images", "accuracy", "top 5", "UAR", "loss", "agreement", title=title)
+    for name, score in scores.items():
+        fractions = [say_percent(score.get(key)) for key in ("accuracy", "top5_accuracy", "uar")]
+        loss = score.get("loss")
+        shown_loss = "-" if loss is None else f"{loss:.4f}"
+        add_row(
+            table, name, f"{score['images']:,}", *fractions, shown_loss, say_percent(score.get("agreement"))
+        )
+    output.print(table)
+
+
+def print_dry_run(plan: DryRun) -> None:
+    """Print what a run would do and what it would cost."""
+    output.print(Syntax(plan.config, "yaml", background_color="default"))
+    table = make_table(
+        "network", "parameters", "logits", "maps (C, H, W), shallow to deep", "embedding", figures=False
+    )
+    for name, shapes in (("student", plan.student), ("teacher", plan.teacher)):
+        if shapes is not None:
+            maps = ", ".join(map(str, shapes.maps))
+            add_row(table, name, f"{plan.parameters[name]:,}", shapes.logits, maps, shapes.embedding)
+    add_row(table, "method", f"{plan.parameters['method']:,}", "", "", "")
+    output.print(table)
+    print_line("images", ", ".join(f"{count:,} {split}" for split, count in plan.images.items()))
+    print_line("steps", f"{plan.steps:,}, {1000 * plan.seconds_per_step:.0f} ms each")
+    print_line("time", f"about {say_time(plan.seconds)}, by a few real steps")
+    print_line("memory", f"{plan.peak_memory / 2**30:.1f} GiB at most, in these steps")
+    output.print("Nothing was written.")
+
+
+def _describe_run(metrics: Mapping[str, Any]) -> str:
+    student, teacher = metrics["student"], metrics.get("teacher")
+    text = f"{metrics['method']}: {student['name']} ({student['parameters']:,} parameters)"
+    if teacher:
+        text += f" from {teacher['source']} ({teacher['parameters']:,})"
+    return f"{text}, seed {metrics['seed']}"
+
+
+def _collect_rows(metrics: Mapping[str, Any], folder: Path) -> list[tuple[str, Mapping[str, Any]]]:
+    rows: list[tuple[str, Mapping[str, Any]]] = []
+    teacher, selected, last = (metrics.get(key) for key in ("teacher", "selected", "last_epoch"))
+    if teacher and teacher.get("splits"):
+        rows.append(("teacher", teacher["splits"]))
+    if metrics.get("baseline"):
+        baseline = folder / metrics["baseline"] / "metrics.json"
+        if baseline.is_file():
+            rows.append(("student alone", json.loads(baseline.read_text(encoding="utf-8")).get("splits", {})))
+    if selected:
+        rows.append((f"student, epoch {selected['epoch'] + 1} (best {selected['by']})", metrics["splits"]))
+    if last:
+        rows.append((f"student, last epoch ({last['epoch'] + 1})", last))
+    return rows

@@ -1,0 +1,142 @@
+"""``dropkd train``, ``dropkd distill`` and ``dropkd resume``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dropkd.cli import options as flags
+from dropkd.config import Config
+from dropkd.errors import ConfigError
+
+__all__ = ["distill", "resume", "run_config", "train"]
+
+
+def train(
+    context: typer.Context,
+    data: flags.Data = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="Network to train; see `dropkd models`."),
+    ] = None,
+    output: flags.Output = None,
+    overwrite: flags.Overwrite = False,
+    dry_run: flags.DryRun = False,
+    config: flags.ConfigFile = None,
+    set_: flags.Set = None,
+    seed: flags.Seed = None,
+    baseline: flags.Baseline = None,
+    epochs: flags.Epochs = None,
+    batch_size: flags.BatchSize = None,
+    lr: flags.Lr = None,
+    image_size: flags.ImageSize = None,
+    pretrained: flags.Pretrained = None,
+    skip_unreadable: flags.SkipUnreadable = None,
+    teacher_check: flags.TeacherCheck = None,
+    device: flags.Device = None,
+    workers: flags.Workers = None,
+    threads: flags.Threads = None,
+) -> None:
+    """Train a network on a folder of images, without a teacher.
+
+    The run folder can then be the teacher of [bold]dropkd distill[/bold].
+    Whatever you leave open is chosen by the images.
+
+    Examples:
+      dropkd train photos --model resnet18
+      dropkd train photos --model vit_small_patch16_224 --output runs/teacher
+      dropkd train photos --model resnet18 --set training.optimizer=sgd --dry-run
+    """
+    settings = flags.assemble_config(context.params)
+    if settings.teacher is not None:
+        raise ConfigError(
+            f"`dropkd train` learns from no teacher, but one is named: {settings.teacher.source!r}. "
+            "Use `dropkd distill`, or take the teacher out."
+        )
+    run_config(settings, overwrite=overwrite, dry_run=dry_run)
+
+
+def distill(
+    context: typer.Context,
+    data: flags.Data = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher",
+            "-t",
+            metavar="TEACHER",
+            help="What to learn from: a model's name (published weights), NAME:CHECKPOINT, or a run folder.",
+        ),
+    ] = None,
+    student: Annotated[
+        str | None, typer.Option("--student", metavar="NAME", help="Network to train; see `dropkd models`.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", metavar="NAME", help="How to learn; see `dropkd methods`. Default: dropkd."),
+    ] = None,
+    output: flags.Output = None,
+    overwrite: flags.Overwrite = False,
+    dry_run: flags.DryRun = False,
+    config: flags.ConfigFile = None,
+    set_: flags.Set = None,
+    seed: flags.Seed = None,
+    baseline: flags.Baseline = None,
+    epochs: flags.Epochs = None,
+    batch_size: flags.BatchSize = None,
+    lr: flags.Lr = None,
+    image_size: flags.ImageSize = None,
+    pretrained: flags.Pretrained = None,
+    skip_unreadable: flags.SkipUnreadable = None,
+    teacher_check: flags.TeacherCheck = None,
+    device: flags.Device = None,
+    workers: flags.Workers = None,
+    threads: flags.Threads = None,
+) -> None:
+    r"""Train a small student that learns from a teacher.
+
+    The teacher's accuracy on your images is measured before the first step.
+
+    Examples:
+      dropkd distill photos --teacher runs/teacher --student resnet18
+      dropkd distill photos --teacher deit_tiny_patch16_224:best.pth --student resnet18
+      dropkd distill photos --teacher runs/teacher --student resnet18 --method kd \
+          --set method.temperature=2 --baseline
+    """
+    settings = flags.assemble_config(context.params, defaults={"method.name": "dropkd"})
+    run_config(settings, overwrite=overwrite, dry_run=dry_run)
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run that was stopped.")],
+) -> None:
+    """Go on with a run that was stopped, as if it had not been.
+
+    The result is bit for bit that of the uninterrupted run.
+
+    Example:
+      dropkd resume runs/first
+    """
+    from dropkd import api
+    from dropkd.cli.progress import Progress
+    from dropkd.cli.tables import print_outcome
+
+    with Progress() as progress:
+        finished = api.resume(run, observer=progress)
+    print_outcome(finished)
+
+
+def run_config(config: Config, *, overwrite: bool = False, dry_run: bool = False) -> None:
+    """Run a configuration, or only say what it would do, and print the outcome."""
+    from dropkd import api
+    from dropkd.cli.progress import Progress
+    from dropkd.cli.tables import print_dry_run, print_outcome
+
+    if dry_run:
+        print_dry_run(api.dry_run(config))
+        return
+    with Progress() as progress:
+        run = api.run(config, overwrite=overwrite, observer=progress)
+    print_outcome(run)
