@@ -41,7 +41,7 @@ def build_network(
         name: as ``dropkd models`` lists it; ``timm/`` or ``torchvision/`` before it picks the library.
         num_classes: number of logits; None for that of the checkpoint, or else of the published weights. A
             checkpoint or published weights with another number leave the classifier at its random values.
-        image_size: side, or height and width, that the model is fed; None for what it was made (or trained) for.
+        image_size: side, or height and width, that the model is fed; None for what it was trained for.
         pretrained: start from the library's published weights.
         checkpoint: a file of weights to start from instead.
         options: arguments of the library's constructor.
@@ -49,7 +49,8 @@ def build_network(
         map_modules: names of the modules whose outputs are the maps, shallow to deep; found where None.
 
     Raises:
-        ModelError: unknown model or option, weights that can't be had or don't fit, an image size it can't take.
+        ModelError: unknown model or option, weights that can't be had or don't fit, an image size that it
+            can't take.
     """
     if pretrained and checkpoint is not None:
         raise ModelError(
@@ -113,8 +114,8 @@ def wrap_model(
         crop_fraction: the centre part, per side, that the model is shown in evaluation.
         map_modules: names of the modules whose outputs are the maps, shallow to deep: (B, C, H, W), or tokens
             (B, N, D). Where None, the last module of each resolution, found by one dry run.
-        embedding_module: name of the module whose output is the embedding; where None, it is what the last linear
-            layer sees.
+        embedding_module: name of the module whose output is the embedding; where None, it is what the last
+            linear layer sees.
         name: how the model is called in messages and run folders.
         classes: names of the classes in the order of the logits.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
-from timm.layers import DropPath
+from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,7 +14,7 @@ from dropkd.models.tokens import fold_tokens, spread_evenly
 
 __all__ = ["CCT", "CCTS"]
 
-# name: blocks, kernel size, convolutions, width, heads, width of the MLP as a multiple of the width (tables 8 and 9).
+# name: blocks, kernel size, convolutions, width, heads, width of the MLP as a multiple of the width.
 CCTS: dict[str, tuple[int, int, int, int, int, int]] = {
     "cct_2_3x2": (2, 3, 2, 128, 2, 1),
     "cct_4_3x2": (4, 3, 2, 128, 2, 1),
@@ -62,7 +64,7 @@ class _Block(nn.Module):
 
 
 class CCT(nn.Module):
-    """A compact convolutional transformer: convolutions make the tokens, attention pools them; no class token.
+    """A compact convolutional transformer: convolutions make the tokens and attention pools them.
 
     Args:
         blocks: number of transformer blocks.
@@ -99,11 +101,9 @@ class CCT(nn.Module):
         drop_path: float = 0.1,
     ) -> None:
         super().__init__()
-        # The first of several convolutions has 64 channels, as in the paper; the last one is as wide as a token.
+        # All convolutions but the last have 64 channels, as in the paper; the last is as wide as a token.
         channels = [3, *[64] * (convolutions - 1), width]
-        self.tokenizer = nn.ModuleList(
-            _make_tokenizer_step(c, d, kernel_size) for c, d in zip(channels[:-1], channels[1:], strict=True)
-        )
+        self.tokenizer = nn.ModuleList(_make_tokenizer_step(c, d, kernel_size) for c, d in pairwise(channels))
         grid = image_size
         for _ in range(convolutions):
             # A max-pooling with kernel 3, stride 2 and padding 1 halves, rounding up.
@@ -134,7 +134,7 @@ class CCT(nn.Module):
         return self.head
 
     def tapped(self, x: Tensor) -> Outputs:
-        """Return logits, the maps of the convolutions before the last and of up to four blocks, and the embedding."""
+        """Return logits, maps (all convolutions but the last, up to four blocks) and embedding."""
         maps = []
         for step in self.tokenizer:
             x = step(x)

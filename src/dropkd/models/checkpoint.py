@@ -27,7 +27,7 @@ _CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_stat
 # The function that numpy's numbers are unpickled by; its module has had two names.
 _NUMPY_SCALAR = np.float64(0).__reduce__()[0]
 # Numbers and settings that training scripts keep beside the weights; plain data all of them.
-_HARMLESS = [
+_HARMLESS: list[Any] = [
     argparse.Namespace,
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("float32", "float64", "int32", "int64", "bool")),
@@ -37,11 +37,11 @@ _HARMLESS = [
 
 
 def load_weights(model: nn.Module, path: str | Path, *, what: str = "student") -> None:
-    """Load a file of weights into a model or a :class:`Network`; nothing may be missing, left over or misshaped.
+    """Load a file of weights into a model or a :class:`Network`; all must be there, of the right shape.
 
     Args:
         model: takes the weights.
-        path: safetensors, or a torch file that holds tensors only, bare or beside other entries of a checkpoint.
+        path: safetensors, or a torch file of tensors, bare or beside other plain entries of a checkpoint.
         what: the word for the model in error messages.
 
     Raises:
@@ -71,7 +71,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_spec(path: str | Path) -> ModelSpec | None:
-    """Return the description of the network that dropkd wrote into a safetensors file, or None where there is none.
+    """Return what dropkd wrote of the network into a safetensors file, or None where it wrote nothing.
 
     Raises:
         ModelError: the file is damaged.
@@ -114,9 +114,9 @@ def _read_torch_file(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{str(path)!r} holds Python objects beside plain tensors, and reading such a pickle can run anything, so "
-            f"it is refused ({_first_line(error)}). Save the weights alone, by torch.save(model.state_dict(), PATH) or "
-            "as safetensors, in the program that wrote the file."
+            f"{str(path)!r} is refused: it holds Python objects beside plain tensors, and reading such "
+            f"a pickle can run anything ({_first_line(error)}). Save the weights alone in the program that wrote "
+            "the file, by torch.save(model.state_dict(), PATH) or as safetensors."
         ) from error
     except Exception as error:
         raise ModelError(f"{str(path)!r} is damaged or no torch file ({_first_line(error)}).") from error

@@ -40,7 +40,8 @@ class _BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         y = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(y)) + shortcut)
+        out: Tensor = self.relu(self.bn2(self.conv2(y)) + shortcut)
+        return out
 
 
 class CifarResNet(nn.Module):
@@ -55,7 +56,8 @@ class CifarResNet(nn.Module):
 
     References:
         He, Zhang, Ren, Sun. Deep Residual Learning for Image Recognition. CVPR 2016, section 4.2.
-        The shortcuts are projections (option B) and the wide variants widen the first stage too, as in the archives.
+        The shortcuts are projections (option B) and the wide variants widen the first stage too, as in the
+        archives.
     """
 
     def __init__(self, depth: int, widths: tuple[int, int, int, int], num_classes: int = 100) -> None:

@@ -42,7 +42,7 @@ def find_taps(
 
 
 def _choose_intermediates(model: nn.Module, image: Tensor) -> tuple[Taps, Shapes]:
-    """Take one map for each resolution, the deepest; of models with a single one, up to four evenly spaced."""
+    """Take the deepest map of each resolution; of models with a single one, up to four evenly spaced."""
     answer = IntermediatesTaps().read(model, image, maps=True)
     sizes = [tuple(m.shape[-2:]) for m in answer.maps]
     if len(set(sizes)) > 1:
@@ -92,8 +92,8 @@ def _find_classifier(model: nn.Module, image: Tensor) -> str:
     found = [name for name, width in scan.classifiers if width == classes]
     if not found:
         raise ModelError(
-            f"{type(model).__name__} has no linear layer that gives its {classes} logits, so it is not known what the "
-            "classifier sees. Name the module whose output is the embedding by embedding_module. "
+            f"{type(model).__name__} has no linear layer that gives its {classes} logits, so it is not known "
+            "what its classifier sees. Name the module whose output is the embedding by embedding_module. "
             f"Its modules:\n{list_modules(model)}"
         )
     return found[-1]

@@ -48,8 +48,7 @@ class HookTaps:
         handles: list[RemovableHandle] = []
         names = self.map_modules if maps else ()
         try:
-            for name in names:
-                handles.append(model.get_submodule(name).register_forward_hook(_keep_output(found, name)))
+            handles.extend(_watch_output(model, name, found) for name in names)
             handles.append(self._watch_embedding(model, found))
             logits = find_logits(model(pixels))
         finally:
@@ -62,7 +61,7 @@ class HookTaps:
     def _watch_embedding(self, model: nn.Module, found: dict[str, Tensor]) -> RemovableHandle:
         if self.embedding_input is not None:
             return model.get_submodule(self.embedding_input).register_forward_pre_hook(_keep_input(found, ""))
-        return model.get_submodule(self.embedding_output or "").register_forward_hook(_keep_output(found, ""))
+        return _watch_output(model, self.embedding_output or "", found, key="")
 
     def _to_map(self, name: str, output: Tensor, image_size: tuple[int, int]) -> Tensor:
         if output.ndim == 4:
@@ -83,7 +82,7 @@ def find_module(model: nn.Module, name: str) -> nn.Module:
     """
     modules = dict(model.named_modules())
     if name and name in modules:
-        return modules[name]
+        return model.get_submodule(name)
     raise ModelError(
         f"{type(model).__name__} has no module {name!r}.{did_you_mean(name, modules)} "
         f"Its modules:\n{list_modules(model)}"
@@ -105,7 +104,7 @@ def list_modules(model: nn.Module) -> str:
 
 
 def find_logits(output: Any) -> Tensor:
-    """Return the logits of a model's answer: a tensor, an object or dict with ``logits``, or the first of a tuple.
+    """Return the logits of an answer: a tensor, an object or dict with ``logits``, or the first of a tuple.
 
     Raises:
         ModelError: there is no tensor (B, K) in it.
@@ -123,13 +122,15 @@ def find_logits(output: Any) -> Tensor:
     return logits
 
 
-def _keep_output(found: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Any], None]:
+def _watch_output(
+    model: nn.Module, name: str, found: dict[str, Tensor], key: str | None = None
+) -> RemovableHandle:
     def keep(module: nn.Module, args: Any, output: Any) -> None:
         first = output[0] if isinstance(output, (tuple, list)) else output
         if isinstance(first, Tensor):
-            found[name] = first
+            found[name if key is None else key] = first
 
-    return keep
+    return model.get_submodule(name).register_forward_hook(keep)
 
 
 def _keep_input(found: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any], None]:

@@ -45,7 +45,7 @@ class Library(Protocol):
         ...
 
     def has(self, name: str) -> bool:
-        """Return whether ``name`` is one of the library's; raises ModelError for a wrong tag of a right name."""
+        """Return whether the library has ``name``; raises ModelError for a wrong tag of a right name."""
         ...
 
     def defaults(self, name: str) -> Defaults:

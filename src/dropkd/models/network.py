@@ -1,4 +1,4 @@
-"""A plain library model with its own preprocessing, answering with :class:`~dropkd.contracts.Outputs`."""
+"""A plain library model with its preprocessing, answering with :class:`~dropkd.contracts.Outputs`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class Network(nn.Module):
 
     Args:
         model: gives logits for normalised images; it is neither copied nor changed.
-        spec: the model's size and preprocessing; a number of classes of 0 is replaced by that of its logits.
-        map_modules: names of the modules whose outputs are the maps; found by the model's kind where None.
-        embedding_module: name of the module whose output is the embedding; what the classifier sees where None.
+        spec: the model's size and preprocessing; 0 classes stand for as many as it has logits.
+        map_modules: names of the modules whose outputs are the maps; found where None.
+        embedding_module: name of the module whose output is the embedding; where None, what the
+            classifier sees.
 
     Raises:
         ModelError: the model can't take images of that size, or a named module is not there.
@@ -65,8 +66,8 @@ class Network(nn.Module):
         Args:
             images: (B, 3, h, w), RGB of any size, uint8 in 0..255 or floating point in 0..1.
             maps: whether the maps are wanted; without them ``Outputs.maps`` is empty.
-            crop: show the network the centre part that it is evaluated on; by default in evaluation mode only. A
-                teacher, always in evaluation mode, sees the student's training view whole with ``crop=False``.
+            crop: show the network the centre part that it is evaluated on; by default in evaluation mode
+                only. With ``crop=False`` a teacher sees the student's training view whole.
         """
         pixels = self.preprocessing(images, crop=not self.training if crop is None else crop)
         return self.taps.read(self.model, pixels, maps=maps)

@@ -40,8 +40,8 @@ def open_network(path: str | Path, *, map_modules: Sequence[str] | None = None) 
         )
     if not is_model_name(spec.name):
         raise ModelError(
-            f"{str(path)!r} holds the weights of {spec.name!r}, which no library has. Build the module yourself, load "
-            "them by dropkd.models.load_weights, and give the module in place of the file."
+            f"{str(path)!r} holds the weights of {spec.name!r}, which no library has. Build the module "
+            "yourself, load them by dropkd.models.load_weights, and give the module in place of the file."
         )
     network = build_network(spec.name, num_classes=None, checkpoint=path, map_modules=map_modules)
     return network.eval()
@@ -57,11 +57,11 @@ def open_teacher(
     """Return a trained network in evaluation mode.
 
     Args:
-        source: a model's name (with its published weights and their number of classes), ``NAME:CHECKPOINT``, the
-            folder of an earlier run, a safetensors file that dropkd wrote, a module, or a :class:`Network`.
+        source: a model's name (with its published weights and their number of classes),
+            ``NAME:CHECKPOINT``, the folder of an earlier run, a safetensors file that dropkd wrote, a module, or a :class:`Network`.
         num_classes: number of logits where ``source`` does not tell it.
-        image_size: side, or height and width, that it is fed; None for what it was trained on. A module of the
-            user's own needs it.
+        image_size: side, or height and width, that it is fed; None for what it was trained on. A module
+            of the user's own needs it.
         map_modules: names of the modules whose outputs are the maps; found where None.
 
     Raises:

@@ -13,7 +13,7 @@ from dropkd.models.library import Defaults
 
 __all__ = ["OwnLibrary"]
 
-# The channel statistics of CIFAR-100's training images, which the published archives of CIFAR teachers expect.
+# The channel statistics of CIFAR-100's training images, which the published archives of teachers expect.
 _CIFAR_MEAN = (0.5071, 0.4867, 0.4408)
 _CIFAR_STD = (0.2675, 0.2565, 0.2761)
 _CCT_OPTIONS = ("attention_dropout", "drop_path")

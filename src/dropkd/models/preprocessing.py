@@ -48,7 +48,7 @@ class Preprocessing(nn.Module):
         return (pixels.to(self.mean.dtype) - self.mean) / self.std
 
     def _to_unit_range(self, images: Tensor) -> Tensor:
-        """Return floating-point pixels in 0..1, of at least single precision: resizing in half loses grey levels."""
+        """Return pixels in 0..1, of single precision at least: resizing in half loses grey levels."""
         dtype = torch.promote_types(self.mean.dtype, torch.float32)
         if images.dtype == torch.uint8:
             return images.to(dtype) / 255

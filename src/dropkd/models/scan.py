@@ -1,4 +1,4 @@
-"""One watched pass through an unknown model: where its resolution changes, and what could be its classifier."""
+"""One watched pass through an unknown model: where its resolution changes, what may be its classifier."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def scan_modules(model: nn.Module, image: Tensor) -> Scan:
 def _find_last_maps(calls: list[_Call]) -> tuple[str, ...]:
     """Return the last module of each resolution on the way through the model.
 
-    A module that lowers the resolution once is one step, whatever happens inside it; one that lowers it more often is
-    a chain of steps. The way ends where positions are pooled to one.
+    A module that lowers the resolution once is one step, whatever happens inside it; one that lowers it more
+    often is a chain of steps. The way ends where positions are pooled to one.
     """
     steps = {call.name for call in calls if _is_one_step(call)}
     last: dict[tuple[int, int], str] = {}

@@ -20,8 +20,8 @@ class ModelSpec:
     """The name, the size and the preprocessing of a network.
 
     Args:
-        name: ``resnet18`` (timm's, or torchvision's where timm has none of that name), ``torchvision/resnet18``,
-            ``cifar_resnet8``; ``custom`` for a module that the user built.
+        name: ``resnet18`` (timm's, or torchvision's where timm has none of that name),
+            ``torchvision/resnet18``, ``cifar_resnet8``; ``custom`` for a module that the user built.
         num_classes: number of logits.
         image_size: height and width that the network is fed.
         mean: per channel, of RGB values in 0..1; subtracted.

@@ -15,7 +15,7 @@ class Taps(Protocol):
     """A way to read :class:`Outputs` from a model; it holds names and numbers, never the model."""
 
     def read(self, model: nn.Module, pixels: Tensor, *, maps: bool) -> Outputs:
-        """Run the model once on normalised pixels and return its answer; ``maps=False`` leaves the maps out."""
+        """Run the model once on normalised pixels and return its answer, on demand without the maps."""
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,8 @@ class TimmLibrary:
         tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
         if tag and tag not in tags:
             raise ModelError(
-                f"timm has no published weights {name!r}. Those of {architecture!r}: {', '.join(tags) or 'none'}."
-                f"{did_you_mean(tag, tags)}"
+                f"timm has no published weights {name!r}. Tags of {architecture!r}: "
+                f"{', '.join(tags) or 'none'}.{did_you_mean(tag, tags)}"
             )
         return True
 
@@ -54,8 +55,8 @@ class TimmLibrary:
         return Defaults(
             image_size=(config.input_size[1], config.input_size[2]),
             num_classes=config.num_classes,
-            mean=tuple(config.mean),
-            std=tuple(config.std),
+            mean=_to_triple(config.mean),
+            std=_to_triple(config.std),
             interpolation=_INTERPOLATIONS.get(config.interpolation, "bilinear"),
             crop_fraction=config.crop_pct or 1.0,
             pretrained=bool(config.has_weights),
@@ -72,7 +73,7 @@ class TimmLibrary:
     ) -> tuple[nn.Module, dict[str, Any]]:
         """Return the model and its options; see :class:`~dropkd.models.library.Library`.
 
-        Models that are built for one image size (transformers) get ``img_size`` where it is not their native one.
+        Models that are built for one image size (transformers) get ``img_size`` where it is another.
         """
         defaults = self.defaults(name)
         if pretrained and not defaults.pretrained:
@@ -126,11 +127,16 @@ def _explain_missing_weights(name: str, error: Exception) -> str:
         Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
     )
     return (
-        f"The published weights of {name!r} could not be had: looked in the cache {cache_folder}, then asked for "
+        f"The published weights of {name!r} could not be had: looked in the cache {cache_folder}, then asked "
         f"{source} ({type(error).__name__}: {error}). Without a network, put the file "
         f"(model.safetensors of that repository) anywhere and give it as '{name}:PATH/model.safetensors', "
         "or start from random weights (--no-pretrained)."
     )
+
+
+def _to_triple(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return red, green, blue
 
 
 @cache

@@ -15,10 +15,10 @@ _MAX_PREFIX = 18
 
 
 def fold_tokens(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Return the last H * W tokens of (B, N, D) as a map (B, D, H, W); those before them, the prefix, are dropped."""
+    """Return the last H * W tokens of (B, N, D) as a map (B, D, H, W); the prefix before them is dropped."""
     height, width = grid
     spatial = tokens[:, tokens.shape[1] - height * width :]
-    return spatial.transpose(1, 2).unflatten(2, grid)
+    return spatial.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], height, width)
 
 
 def find_grid(count: int, image_size: tuple[int, int]) -> tuple[int, int]:

@@ -58,7 +58,8 @@ class TorchvisionLibrary:
     ) -> tuple[nn.Module, dict[str, Any]]:
         """Return the model and its options; see :class:`~dropkd.models.library.Library`.
 
-        The plain transformers, which are built for one square size, get ``image_size`` where it is not their native one.
+        The plain transformers, which are built for one square size, get ``image_size`` where it isn't their
+        native one.
         """
         used = dict(options)
         if name in _WITH_HELPER_HEADS:
@@ -100,9 +101,9 @@ def _fetch_weights(name: str) -> dict[str, Tensor]:
     except Exception as error:
         folder = torch.hub.get_dir()
         raise ModelError(
-            f"The published weights of {name!r} could not be had: looked in {folder}/checkpoints, then asked for "
-            f"{weights.url} ({type(error).__name__}: {error}). Without a network, put that file into the folder, or "
-            f"give it as 'torchvision/{name}:PATH', or start from random weights (--no-pretrained)."
+            f"The published weights of {name!r} could not be had: looked in {folder}/checkpoints, then asked "
+            f"for {weights.url} ({type(error).__name__}: {error}). Without a network, put that file into the "
+            f"folder, or give it as 'torchvision/{name}:PATH', or start from random ones (--no-pretrained)."
         ) from error
     return {key: value for key, value in tensors.items() if not key.lower().startswith("aux")}
 
@@ -115,7 +116,7 @@ def _fit_positions(model: nn.Module, tensors: dict[str, Tensor]) -> None:
         return
     first, grid = tensors[key][:, :1], tensors[key][:, 1:]
     side, new_side = round(grid.shape[1] ** 0.5), round((wanted.shape[1] - 1) ** 0.5)
-    grid = grid.transpose(1, 2).unflatten(2, (side, side))
+    grid = grid.transpose(1, 2).reshape(1, -1, side, side)
     grid = nn.functional.interpolate(grid, (new_side, new_side), mode="bicubic", align_corners=True)
     tensors[key] = torch.cat([first, grid.flatten(2).transpose(1, 2)], dim=1)
 
