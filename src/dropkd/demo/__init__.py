@@ -1,0 +1,1 @@
+"""The bundled images and teacher, and the demo that uses them."""
