@@ -84,12 +84,19 @@ def _print_methods(classes: dict[str, type[Method]]) -> None:
 def _print_method(name: str, cls: type[Method]) -> None:
     from dropkd.cli.console import output
     from dropkd.cli.tables import add_row, make_table
+    from dropkd.config.yaml_text import write_yaml
     from dropkd.methods.registry import method_options
 
     output.print(f"{name}: {_summarise(cls)}", markup=False)
     table = make_table("key", "default", "range", "what it does", figures=False)
     for option in method_options(cls).values():
-        add_row(table, f"method.{option.name}", repr(option.default), option.constraint, option.description)
+        add_row(
+            table,
+            f"method.{option.name}",
+            write_yaml(option.default).split("\n")[0],
+            option.constraint,
+            option.description,
+        )
     table.add_section()
     weights = {"cross_entropy": cls.cross_entropy_weight, **cls.terms}
     for term, weight in weights.items():

@@ -95,15 +95,15 @@ def distill(
     workers: flags.Workers = None,
     threads: flags.Threads = None,
 ) -> None:
-    r"""Train a small student that learns from a teacher.
+    """Train a small student that learns from a teacher.
 
     The teacher's accuracy on your images is measured before the first step.
 
     Examples:
       dropkd distill photos --teacher runs/teacher --student resnet18
-      dropkd distill photos --teacher deit_tiny_patch16_224:best.pth --student resnet18
-      dropkd distill photos --teacher runs/teacher --student resnet18 --method kd \
-          --set method.temperature=2 --baseline
+      dropkd distill photos -t deit_tiny_patch16_224:best.pth --student resnet18
+      dropkd distill photos -t runs/teacher --student resnet18 --method kd --baseline
+      dropkd distill photos -t runs/teacher --student resnet18 --set method.width=64
     """
     settings = flags.assemble_config(context.params, defaults={"method.name": "dropkd"})
     run_config(settings, overwrite=overwrite, dry_run=dry_run)

@@ -52,6 +52,11 @@ class _Dumper(yaml.SafeDumper):
 
     yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeDumper.yaml_implicit_resolvers.items()}  # noqa: RUF012
 
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """Quote line breaks of other alphabets, which would come back as spaces."""
+        style = '"' if any(sign in text for sign in "\x85\u2028\u2029\ufeff") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
@@ -61,6 +66,7 @@ for _tag, _pattern, _first in _SCALARS:
     _starts = [*_first, ""] if _tag.endswith("null") else list(_first)
     _Loader.add_implicit_resolver(_tag, re.compile(_pattern), _starts)
     _Dumper.add_implicit_resolver(_tag, re.compile(_pattern), _starts)
+_Dumper.add_representer(str, _Dumper.represent_text)
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 

@@ -1,0 +1,79 @@
+"""The public names, and what importing them costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import dropkd
+
+HEAVY = ("torch", "torchvision", "timm", "pandas", "sklearn", "matplotlib", "pyarrow")
+
+PUBLIC = {
+    "Config",
+    "Distiller",
+    "DropKDError",
+    "Observer",
+    "Run",
+    "create_model",
+    "data",
+    "distill",
+    "evaluate",
+    "functional",
+    "load_config",
+    "load_weights",
+    "methods",
+    "metrics",
+    "models",
+    "resume",
+    "train",
+}
+
+
+def modules_after(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_the_public_names_are_these() -> None:
+    assert set(dropkd.__all__) == PUBLIC
+    assert set(dir(dropkd)) >= PUBLIC
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_each_public_name_can_be_imported(name: str) -> None:
+    assert getattr(dropkd, name) is not None
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'dropkd' has no attribute 'distil'"):
+        _ = dropkd.distil  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import dropkd",
+        "from dropkd import Config, DropKDError, Observer, load_config",
+        "from dropkd.cli import run_command_line\nassert run_command_line(['--help']) == 0",
+        "from dropkd.cli import run_command_line\nassert run_command_line(['distill', '--help']) == 0",
+        "from dropkd.cli import run_command_line\nassert run_command_line(['--version']) == 0",
+        "from dropkd.cli import run_command_line\nassert run_command_line(['distil']) == 2",
+    ],
+)
+def test_nothing_heavy_is_loaded_before_it_is_needed(code: str) -> None:
+    assert not modules_after(code) & set(HEAVY)
+
+
+@pytest.mark.parametrize("path", sorted(Path("src/dropkd").rglob("*.py")), ids=str)
+def test_every_name_that_a_module_exports_exists(path: Path) -> None:
+    name = ".".join(path.with_suffix("").parts[1:]).removesuffix(".__init__")
+    if name.endswith("__main__"):
+        return
+    module = import_module(name)
+    assert [export for export in getattr(module, "__all__", []) if not hasattr(module, export)] == []
