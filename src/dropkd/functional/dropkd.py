@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from dropkd.errors import ConfigError, did_you_mean
 from dropkd.functional.checks import check_rank, check_same_shape, check_temperature
+from dropkd.functional.divergence import divergence_of_kept
 from dropkd.functional.dropout import Masks, Unit, draw_masks, drop
 from dropkd.functional.kd import kd_loss
 from dropkd.functional.precision import full_precision
@@ -175,7 +176,9 @@ def logit_dropout_loss(
     )
     teacher_logits = teacher_logits.detach()
     if mode == "remove":
-        return _compare_kept_classes(student_logits, teacher_logits, keep_student & keep_teacher, temperature)
+        keep = keep_student & keep_teacher
+        rows = divergence_of_kept(student_logits / temperature, teacher_logits / temperature, keep)
+        return rows.mean() * temperature**2
     if mode != "zero":
         known = ("zero", "remove")
         raise ConfigError(f"mode must be one of {', '.join(known)}, got {mode!r}.{did_you_mean(mode, known)}")
@@ -185,21 +188,3 @@ def logit_dropout_loss(
     student = drop(student_logits, keep_student, rate_student)
     teacher = drop(teacher_logits, keep_teacher, rate_teacher)
     return kd_loss(student, teacher, temperature)
-
-
-def _compare_kept_classes(
-    student_logits: Tensor, teacher_logits: Tensor, keep: Tensor, temperature: float
-) -> Tensor:
-    # A row that keeps nothing is compared in full, so that no softmax is taken over nothing, and then left
-    # out.
-    filled = keep.any(dim=1)
-    absent = ~(keep | ~filled.unsqueeze(1))
-
-    def take_logs(logits: Tensor) -> Tensor:
-        logs = torch.log_softmax((logits / temperature).masked_fill(absent, float("-inf")), dim=1)
-        return logs.masked_fill(absent, 0.0)
-
-    student, teacher = take_logs(student_logits), take_logs(teacher_logits)
-    shares = teacher.exp().masked_fill(absent, 0.0)
-    rows = (shares * (teacher - student)).sum(dim=1)
-    return (rows * filled).mean() * temperature**2

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from dropkd.functional.checks import check_rank, check_same_shape, check_temperature
+from dropkd.functional.divergence import divergence
 from dropkd.functional.precision import full_precision
 
 __all__ = ["kd_loss"]
@@ -33,6 +33,7 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float =
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
 
     Example:
+        >>> import torch
         >>> even, sure = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 100.0]])
         >>> round(kd_loss(even, sure, temperature=1.0).item(), 4)  # log 2
         0.6931
@@ -40,6 +41,5 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float =
     check_rank(student_logits, 2, "logits")
     check_same_shape(student_logits, teacher_logits, "logits")
     check_temperature(temperature)
-    student = torch.log_softmax(student_logits / temperature, dim=1)
-    teacher = torch.log_softmax(teacher_logits.detach() / temperature, dim=1)
-    return (teacher.exp() * (teacher - student)).sum(dim=1).mean() * temperature**2
+    rows = divergence(student_logits / temperature, teacher_logits.detach() / temperature)
+    return rows.mean() * temperature**2
