@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from dropkd.demo.images import unpack_demo_images
 from dropkd.engine.files import replacing, writable_folder
 from dropkd.errors import RunError
 
@@ -64,19 +65,16 @@ def lay_out_demo(plan: DemoPlan) -> None:
     Raises:
         RunError: the folder holds something that is not the demo's, or can't be written.
     """
-    from dropkd.demo.images import unpack_demo_images
-
     if plan.folder.is_dir():
-        foreign = sorted(
-            {path.name for path in plan.folder.iterdir()} - {_IMAGES, _TEACHER_FILE, _PAGE, *_METHODS}
-        )
+        # A name with a leading dot may be a half-written file of a demo that was killed.
+        names = {path.name for path in plan.folder.iterdir() if not path.name.startswith(".")}
+        foreign = sorted(names - {_IMAGES, _TEACHER_FILE, _PAGE, *_METHODS})
         if foreign:
             raise RunError(
                 f"{str(plan.folder)!r} holds something that is not the demo's ({foreign[0]!r}). "
                 "Choose another folder with --output."
             )
     writable_folder(plan.folder)
-    if not plan.images.is_dir():
-        unpack_demo_images(plan.images)
+    unpack_demo_images(plan.images)
     with replacing(plan.teacher) as partial:
         shutil.copyfile(Path(__file__).with_name(_TEACHER_FILE), partial)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from dropkd.cli import run_command_line
+from dropkd.engine.signals import Interrupted
+from dropkd.errors import DataError
+
+Fail = Callable[[BaseException], None]
+
+
+@pytest.fixture
+def resume_fails_with(monkeypatch: pytest.MonkeyPatch) -> Fail:
+    def arrange(error: BaseException) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("dropkd.api.resume", fail)
+
+    return arrange
+
+
+def test_a_users_mistake_is_its_text_and_exit_code_2(
+    resume_fails_with: Fail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resume_fails_with(DataError("The folder '[bold]x' holds no images.\nNeither does 'y'."))
+    assert run_command_line(["resume", "x"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err == "error: The folder '[bold]x' holds no images.\nerror: Neither does 'y'.\n"
+
+
+def test_a_long_text_is_not_wrapped(resume_fails_with: Fail, capsys: pytest.CaptureFixture[str]) -> None:
+    resume_fails_with(DataError("word " * 100))
+    run_command_line(["resume", "x"])
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_bug_of_ours_is_a_traceback_and_exit_code_1(
+    resume_fails_with: Fail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resume_fails_with(KeyError("lost"))
+    assert run_command_line(["resume", "x"]) == 1
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert "KeyError: 'lost'" in shown
+    assert shown.splitlines()[-1].startswith("error: this is a bug in dropkd, not a mistake of yours.")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_how_to_go_on_and_exits_as_the_signal_does(
+    number: int, code: int, resume_fails_with: Fail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resume_fails_with(Interrupted(number, "Stopped at step 3. Go on with: dropkd resume x"))
+    assert run_command_line(["resume", "x"]) == code
+    assert capsys.readouterr().err == "stopped: Stopped at step 3. Go on with: dropkd resume x\n"
+
+
+def test_ctrl_c_outside_training_is_130(resume_fails_with: Fail) -> None:
+    resume_fails_with(KeyboardInterrupt())
+    assert run_command_line(["resume", "x"]) == 130
