@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dropkd.report.comparison import write_comparison
 from dropkd.report.page import write_run_report
 
-__all__ = ["write_run_report"]
+__all__ = ["write_comparison", "write_run_report"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dropkd.report.charts import Chart, Series, draw_curves, draw_shares
+from dropkd.report.plane import SMALL
 from dropkd.report.run_record import RunRecord
 from dropkd.report.wording import decimal, percent
 
@@ -81,7 +82,7 @@ def _draw_accuracy(run: RunRecord, mark: float | None) -> Chart | None:
         series.append(Series("trained alone, validation", "alone", run.baseline.log.by_epoch("val", "accuracy")))
     teacher = run.figure("teacher", "splits", "val", "accuracy")
     if teacher is not None:
-        series.append(Series("teacher, validation", "teacher", [(0.0, teacher)], level=True))
+        series.append(Series("teacher, validation", "teacher", [(0.0, teacher)], is_level=True))
     note = "Training accuracy is counted while the student learns, on altered images, so it can lie below validation."
     return draw_curves("Accuracy", series, write=_whole_percent, mark=mark, note=note)
 
@@ -120,19 +121,19 @@ def _draw_term_shares(run: RunRecord) -> Chart | None:
 def _draw_weighted_terms(run: RunRecord) -> Chart | None:
     if len(run.log.terms) < 2:
         return None
-    return draw_curves("Loss terms, weighted", _term_series(run, "weighted"), write=decimal, from_zero=True)
+    return draw_curves("Loss terms, weighted", _term_series(run, "weighted"), write=decimal, reach=(0.0,))
 
 
 def _draw_raw_terms(run: RunRecord) -> tuple[Chart, ...]:
-    drawn = [draw_curves(series.name, [series], write=decimal) for series in _term_series(run, "raw")]
+    drawn = [draw_curves(series.name, [series], write=decimal, size=SMALL) for series in _term_series(run, "raw")]
     return tuple(chart for chart in drawn if chart) if len(drawn) > 1 else ()
 
 
 def _draw_rate(run: RunRecord) -> Chart | None:
     by_step = run.log.by_step("lr")
     if len(by_step) > 1:
-        return draw_curves("Learning rate", [Series("rate", "train", by_step)], write=decimal, x_name="step", from_zero=True)
-    return draw_curves("Learning rate", [Series("rate", "train", run.log.by_epoch("lr"))], write=decimal, from_zero=True)
+        return draw_curves("Learning rate", [Series("rate", "rate", by_step)], write=decimal, x_name="step", reach=(0.0,))
+    return draw_curves("Learning rate", [Series("rate", "rate", run.log.by_epoch("lr"))], write=decimal, reach=(0.0,))
 
 
 def _draw_loss_by_step(run: RunRecord) -> Chart | None:

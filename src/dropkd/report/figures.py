@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dropkd.report.charts import Chart, Dot, draw_dots
+from dropkd.report.charts import Chart
+from dropkd.report.dots import Dot, draw_dots
 from dropkd.report.numbers import wilson_interval
 from dropkd.report.pairing import accuracy_interval
 from dropkd.report.run_record import RunRecord

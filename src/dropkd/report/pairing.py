@@ -49,11 +49,8 @@ class Difference:
         return (self.interval[1] - self.interval[0]) / 2
 
 
-def compare_runs(run: RunRecord, reference: RunRecord) -> Difference | None:
-    """Compare a run with another on the run's headline split, or return None where there is nothing to compare."""
-    split = run.split
-    if split is None:
-        return None
+def compare_runs(run: RunRecord, reference: RunRecord, split: str) -> Difference | None:
+    """Compare a run with another on a split, or return None where there is nothing to compare."""
     accuracy, other = run.figure("splits", split, "accuracy"), reference.figure("splits", split, "accuracy")
     first, second = run.predictions.get(split), reference.predictions.get(split)
     if first is not None and second is not None:

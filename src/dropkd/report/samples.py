@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -116,8 +115,3 @@ def _encode(image: Image.Image) -> Picture:
         image.save(buffer, "JPEG", quality=82)
     content = base64.b64encode(buffer.getvalue()).decode()
     return Picture(f"data:image/{'png' if small else 'jpeg'};base64,{content}", *image.size)
-
-
-def embed_pictures(root: Path | None, paths: Sequence[str]) -> list[Picture]:
-    """Embed several images."""
-    return [embed_picture(root, path) for path in paths]

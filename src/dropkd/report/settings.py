@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 from dropkd.config import Config
 from dropkd.report.run_record import RunRecord
 
-__all__ = ["Setting", "differing_settings", "list_environment", "list_settings", "repeat_command"]
+__all__ = ["Setting", "differing_settings", "list_environment", "list_settings", "repeat_command", "setting_values"]
 
 _UNSET = "\u2013"
 
@@ -47,10 +47,15 @@ def differing_settings(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, 
 
     The place of the run folder is no difference.
     """
-    trees = [dict(_flatten(config, ())) for config in configs]
+    trees = [setting_values(config) for config in configs]
     keys = dict.fromkeys(key for tree in trees for key in tree)
-    rows = [(key, tuple(_write(tree[key]) if key in tree else _UNSET for tree in trees)) for key in keys]
+    rows = [(key, tuple(tree.get(key, _UNSET) for tree in trees)) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1 and key != "output"]
+
+
+def setting_values(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return each value as text, by its dotted key."""
+    return {key: _write(value) for key, value in _flatten(config, ())}
 
 
 def list_environment(run: RunRecord) -> list[tuple[str, str]]:

@@ -65,23 +65,28 @@ def describe_difference(method: str, difference: Difference, against: str = "the
     sure = f"95\u00a0% interval {interval_of_points(difference.interval)}"
     if difference.paired:
         sure += f", McNemar {p_value(difference.paired.p_value)}"
-    openings = {
-        "better": Markup("<strong>{} helped:</strong> {} ({})."),
-        "worse": Markup("<strong>{} did not help; it did harm:</strong> {} ({})."),
-        "unclear": Markup("<strong>{} shows no clear gain:</strong> {} ({}), which chance alone explains."),
-    }
-    said = openings[difference.verdict].format(method, gap, sure)
+    said = _open_verdict(difference).format(method, gap, sure)
     bound = f"{100 * difference.margin:.1f}"
     return said + Markup(
         " This is one seed: on this many images differences below about {}\u00a0points mean little, and another seed moves both figures."
     ).format(bound)
 
 
+def _open_verdict(difference: Difference) -> Markup:
+    if difference.verdict == "better":
+        return Markup("<strong>{} helped:</strong> {} ({}).")
+    if difference.verdict == "worse":
+        return Markup("<strong>{} did harm:</strong> {} ({}).")
+    if difference.value > 0:
+        return Markup("<strong>{} shows no clear gain:</strong> {} ({}); chance alone could explain the gap.")
+    return Markup("<strong>{} did not help:</strong> {} ({}); chance alone could explain the gap.")
+
+
 def _difference_to_plain(run: RunRecord) -> Difference | None:
     plain = run.baseline
-    if plain is None or not same_test_set(run, plain):
+    if plain is None or run.split is None or not same_test_set(run, plain):
         return None
-    return compare_runs(run, plain)
+    return compare_runs(run, plain, run.split)
 
 
 def _describe_student(run: RunRecord, split: str) -> Markup:
@@ -98,8 +103,8 @@ def _describe_student(run: RunRecord, split: str) -> Markup:
 def _describe_ratio(run: RunRecord, split: str, accuracy: float, parameters: float | None) -> Markup:
     teacher, teacher_size = run.figure("teacher", "splits", split, "accuracy"), run.figure("teacher", "parameters")
     if not teacher:
-        return Markup(".") if run.teacher_name is None else Markup("; the teacher's own accuracy is not known.")
-    said = Markup(": <strong>{}</strong> of its teacher's accuracy").format(rough_percent(accuracy / teacher))
+        return Markup(".") if run.teacher_name is None else Markup("; the teacher\u2019s own accuracy is not known.")
+    said = Markup(": <strong>{}</strong> of its teacher\u2019s accuracy").format(rough_percent(accuracy / teacher))
     if parameters and teacher_size:
         ratio = parameters / teacher_size
         size = rough_percent(ratio) if ratio < 1.005 else f"{ratio:.1f} times"
@@ -112,7 +117,7 @@ def _describe_interval(run: RunRecord, split: str) -> Markup:
     if interval is None:
         return Markup("")
     images = int(run.figure("splits", split, "images") or 0)
-    return Markup("With {} the accuracy is known to within {} (95\u00a0% interval).").format(
+    return Markup("From {} the 95\u00a0% interval of that accuracy is {}.").format(
         plural(images, "image"), interval_of_percents(interval)
     )
 

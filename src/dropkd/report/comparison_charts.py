@@ -1,0 +1,90 @@
+"""The charts of a comparison: accuracies with their intervals, and validation over epochs."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+from dropkd.report.charts import Chart, Series, draw_curves
+from dropkd.report.dots import Dot, draw_dots
+from dropkd.report.event_log import Points
+from dropkd.report.groups import Group
+from dropkd.report.numbers import Interval, Spread, wilson_interval
+from dropkd.report.summary import SPLIT_NAMES
+from dropkd.report.wording import decimal, percent
+
+__all__ = ["draw_accuracies", "draw_validation"]
+
+
+def draw_accuracies(groups: Sequence[Group], split: str) -> Chart | None:
+    """Draw each group's accuracy, with its interval, below that of the teachers."""
+    dots = _draw_teachers(groups, split)
+    for group in groups:
+        spread = group.spread(split)
+        if spread is not None:
+            single = tuple(group.accuracies(split)) if spread.count > 1 else ()
+            dots.append(Dot(group.label, group.look, spread.mean, _interval(group, spread, split), percent(spread.mean), single))
+    several = any(len(group.accuracies(split)) > 1 for group in groups)
+    note = "Whiskers: 95\u00a0% interval, from the number of images."
+    if several:
+        note = (
+            "Large dots: mean over seeds, small ones: each seed. Whiskers: 95\u00a0% interval of the mean over seeds; "
+            "with one seed, from the number of images."
+        )
+    return draw_dots(f"Accuracy on the {SPLIT_NAMES[split]} images", dots, write=lambda v: percent(v, 0), note=note)
+
+
+def draw_validation(groups: Sequence[Group]) -> tuple[Chart, ...]:
+    """Draw accuracy and loss on the validation images over epochs: thin a seed, thick their mean."""
+    charts = (
+        draw_curves("Validation accuracy", _overlay(groups, "accuracy"), write=_write_percent),
+        draw_curves("Validation loss", _overlay(groups, "loss"), write=decimal),
+        draw_curves("Agreement with the teacher", _overlay(groups, "agreement"), write=_write_percent),
+    )
+    return tuple(chart for chart in charts if chart)
+
+
+def _overlay(groups: Sequence[Group], figure: str) -> list[Series]:
+    series = []
+    for group in groups:
+        curves = [points for run in group.runs if (points := run.log.by_epoch("val", figure))]
+        if len(curves) > 1:
+            series += [Series(group.label, group.look, points, is_faint=True) for points in curves]
+        if curves:
+            series.append(Series(group.label, group.look, _mean_curve(curves)))
+    # Thin lines lie below thick ones.
+    return sorted(series, key=lambda s: not s.is_faint)
+
+
+def _mean_curve(curves: Sequence[Points]) -> Points:
+    """Return the mean over the epochs that all curves have, or the only curve."""
+    values: defaultdict[float, list[float]] = defaultdict(list)
+    for points in curves:
+        for x, y in points:
+            values[x].append(y)
+    return [(x, math.fsum(ys) / len(ys)) for x, ys in sorted(values.items()) if len(ys) == len(curves)]
+
+
+def _interval(group: Group, spread: Spread, split: str) -> Interval | None:
+    if spread.interval is not None:
+        return spread.interval
+    images = next((n for run in group.runs if (n := run.figure("splits", split, "images"))), None)
+    return wilson_interval(round(spread.mean * images), int(images)) if images else None
+
+
+def _draw_teachers(groups: Sequence[Group], split: str) -> list[Dot]:
+    """Return one dot for each teacher: runs that name the same source have the same."""
+    found: dict[str, Dot] = {}
+    for run in (run for group in groups for run in group.runs):
+        accuracy, images = run.figure("teacher", "splits", split, "accuracy"), run.figure("splits", split, "images")
+        if accuracy is not None and run.teacher_name not in found:
+            interval = wilson_interval(round(accuracy * images), int(images)) if images else None
+            found[str(run.teacher_name)] = Dot("teacher", "teacher", accuracy, interval, percent(accuracy))
+    if len(found) == 1:
+        return list(found.values())
+    return [Dot(f"teacher {name}", d.look, d.value, d.interval, d.label) for name, d in found.items()]
+
+
+def _write_percent(value: float) -> str:
+    return percent(value, 0 if abs(100 * value - round(100 * value)) < 1e-6 else 1)

@@ -1,0 +1,123 @@
+"""Puts runs that differ in their seed alone together, and names each group by what sets it apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dropkd.report.numbers import Spread, mean_and_spread
+from dropkd.report.pairing import Difference, compare_runs
+from dropkd.report.run_record import RunRecord
+from dropkd.report.settings import differing_settings, setting_values
+
+__all__ = ["Group", "Gain", "group_runs", "measure_gain"]
+
+# Keys that change where or how fast a run is, not what it learns.
+_INCIDENTAL = frozenset(
+    {"seed", "output", "device", "threads", "baseline", "loggers", "data.workers", "data.path", "teacher_check"}
+)
+# More than these do not fit a label.
+_MOST_SETTINGS_NAMED = 2
+_LOOKS = ("student", "hue2", "hue3", "hue4", "hue5", "hue6")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed alone.
+
+    Args:
+        label: a name that no other group has.
+        look: its class in the style sheet.
+        runs: in order of their seed.
+    """
+
+    label: str
+    look: str
+    runs: tuple[RunRecord, ...]
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether these students were trained alone."""
+        return self.runs[0].method == "plain"
+
+    def accuracies(self, split: str) -> list[float]:
+        """Return the accuracy of each finished run."""
+        found = (run.figure("splits", split, "accuracy") for run in self.runs)
+        return [accuracy for accuracy in found if accuracy is not None]
+
+    def spread(self, split: str) -> Spread | None:
+        """Return mean and spread of the accuracy, or None where no run has one."""
+        values = self.accuracies(split)
+        return mean_and_spread(values) if values else None
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a group has above the plain one: run by run where the seeds meet, and over the seeds.
+
+    Args:
+        single: the comparison of each run with the plain run of its seed, by folder.
+        over_seeds: mean and spread of these differences.
+    """
+
+    single: dict[str, Difference]
+    over_seeds: Spread | None
+
+
+def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
+    """Return the groups in the order in which their first run was given, the plain one grey."""
+    parts: dict[tuple[object, ...], list[RunRecord]] = {}
+    for run in runs:
+        parts.setdefault(_identity(run), []).append(run)
+    groups = list(parts.values())
+    labels = _label_groups([group[0] for group in groups])
+    looks = iter(_LOOKS * len(groups))
+    return [
+        Group(
+            label,
+            "alone" if group[0].method == "plain" else next(looks),
+            tuple(sorted(group, key=lambda run: (run.seed is None, run.seed or 0))),
+        )
+        for group, label in zip(groups, labels, strict=True)
+    ]
+
+
+def measure_gain(group: Group, plain: Group | None, split: str) -> Gain:
+    """Compare each run with the plain run of its seed: of the plain group, else the one in its own folder."""
+    single = {}
+    for run in group.runs:
+        reference = _find_reference(run, plain)
+        difference = compare_runs(run, reference, split) if reference else None
+        if difference is not None:
+            single[str(run.folder)] = difference
+    values = [difference.value for difference in single.values()]
+    return Gain(single, mean_and_spread(values) if values else None)
+
+
+def _find_reference(run: RunRecord, plain: Group | None) -> RunRecord | None:
+    candidates = plain.runs if plain else ()
+    return next((other for other in candidates if other.seed == run.seed), run.baseline)
+
+
+def _identity(run: RunRecord) -> tuple[object, ...]:
+    values = setting_values(run.config)
+    kept = tuple((key, value) for key, value in sorted(values.items()) if key not in _INCIDENTAL)
+    return (run.method, run.student_name, kept)
+
+
+def _label_groups(firsts: Sequence[RunRecord]) -> list[str]:
+    """Return the method's key, and where that does not tell groups apart what differs, else the folder's name."""
+    labels = [run.method for run in firsts]
+    for method in [name for name, times in Counter(labels).items() if times > 1]:
+        places = [k for k, label in enumerate(labels) if label == method]
+        rows = differing_settings([firsts[k].config for k in places])
+        rows = [(key, values) for key, values in rows if key not in _INCIDENTAL][:_MOST_SETTINGS_NAMED]
+        for n, k in enumerate(places):
+            told = ", ".join(f"{key.rpartition('.')[2]} {values[n]}" for key, values in rows)
+            labels[k] = f"{method}, {told}" if told else method
+    times = Counter(labels)
+    return [
+        label if times[label] == 1 else f"{label} ({run.folder.name})"
+        for label, run in zip(labels, firsts, strict=True)
+    ]
