@@ -30,8 +30,8 @@ def hsic1(x: Tensor, y: Tensor) -> Tensor:
         ConfigError: fewer than four images.
 
     References:
-        Song, Smola, Gretton, Bedo, Borgwardt, "Feature Selection via Dependence Maximization", JMLR 2012; Nguyen, Raghu,
-        Kornblith, "Do Wide and Deep Networks Learn the Same Things?", ICLR 2021.
+        Song, Smola, Gretton, Bedo, Borgwardt, "Feature Selection via Dependence Maximization", JMLR 2012;
+        Nguyen, Raghu, Kornblith, "Do Wide and Deep Networks Learn the Same Things?", ICLR 2021.
 
     Example:
         >>> x = torch.tensor([[1.0], [0.0], [1.0], [0.0]])
