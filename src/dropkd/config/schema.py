@@ -53,7 +53,8 @@ class DataConfig(_Section):
         flip: mirror images left to right at random.
         erase_probability: share of images that lose a random rectangle.
         color_jitter: strength of random brightness, contrast and saturation; 0 is off.
-        validation_fraction: share of the training images that picks the epoch where there is no val folder.
+        validation_fraction: share of the training images that picks the epoch where there is no val folder; with 0
+            all are trained on and the last epoch is kept.
         skip_unreadable: leave unreadable files out instead of stopping.
         workers: processes that read images; None: by the data.
     """
@@ -64,7 +65,7 @@ class DataConfig(_Section):
     flip: bool = True
     erase_probability: Fraction = 0.0
     color_jitter: Fraction = 0.0
-    validation_fraction: float = Field(default=0.1, gt=0, le=0.5)
+    validation_fraction: float = Field(default=0.1, ge=0, le=0.5)
     skip_unreadable: bool = False
     workers: int | None = Field(default=None, ge=0)
 

@@ -85,7 +85,7 @@ class ImageData:
         root: its folder.
         classes: the names of the classes in the order of the logits.
         train: the images to learn from.
-        val: the images that pick the epoch.
+        val: the images that pick the epoch; None where all were to be trained on.
         test: the images that are looked at once, at the end; None where there are none.
         native_size: the median height and width of the training images.
         uniform: whether all images are of that size.
@@ -95,7 +95,7 @@ class ImageData:
     root: Path
     classes: tuple[str, ...]
     train: Split
-    val: Split
+    val: Split | None
     test: Split | None
     native_size: tuple[int, int]
     uniform: bool
@@ -104,4 +104,4 @@ class ImageData:
     @property
     def splits(self) -> tuple[Split, ...]:
         """The splits that there are."""
-        return (self.train, self.val) if self.test is None else (self.train, self.val, self.test)
+        return tuple(split for split in (self.train, self.val, self.test) if split is not None)

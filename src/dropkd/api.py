@@ -1,0 +1,228 @@
+"""What the command line calls, and what a notebook calls just as well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dropkd.config import Config, load_config
+from dropkd.data import ImageData, open_data
+from dropkd.engine.evaluation import answer_split, score_answers
+from dropkd.engine.fabric import choose_device
+from dropkd.engine.observer import Observer
+from dropkd.engine.rehearsal import DryRun, rehearse
+from dropkd.engine.running import resume_run, start_run
+from dropkd.errors import DataError
+from dropkd.models import Network
+from dropkd.report import write_run_report
+from dropkd.run import Run, frame_loader
+
+__all__ = ["distill", "dry_run", "evaluate", "resume", "run", "train"]
+
+
+def distill(
+    data: str | Path,
+    *,
+    teacher: str | Path | nn.Module,
+    student: str | nn.Module,
+    method: str = "dropkd",
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    observer: Observer | None = None,
+    **settings: Any,
+) -> Run:
+    """Distil a teacher into a student on a folder of images and return the run.
+
+    Args:
+        data: a folder ``train/CLASS/*`` and ``test/CLASS/*`` (``val/`` too), or just ``CLASS/*``.
+        teacher: a model name with its published weights, ``NAME:CHECKPOINT``, a run folder, or a module.
+        student: a model name or a module. A module is given images that are normalised as for ImageNet; wrap it with
+            :func:`dropkd.wrap_model` first to choose otherwise.
+        method: a method's name, see ``dropkd methods``.
+        output: the run folder; by default the next free one under ``runs/``.
+        overwrite: replace a run that is there already.
+        observer: hears of progress.
+        settings: anything of the configuration by its dotted name with two underscores for a dot
+            (``training__epochs=10``, ``method__temperature=2.0``, ``seed=1``).
+
+    Raises:
+        DropKDError: anything that the caller has to mend.
+
+    Example:
+        >>> run = dropkd.distill("images", teacher="vit_base_patch16_224", student="mobilenetv2_100")  # doctest: +SKIP
+        >>> run.metrics["splits"]["test"]["accuracy"]  # doctest: +SKIP
+        0.91
+    """
+    flags = {
+        "data.path": str(data),
+        "method.name": method,
+        "student.name": _name_of(student),
+        "output": _text(output),
+    }
+    flags["teacher.source"] = _name_of(teacher)
+    config = load_config(flags={**flags, **_dotted(settings)})
+    return run(
+        config,
+        overwrite=overwrite,
+        observer=observer,
+        student=student if isinstance(student, nn.Module) else None,
+        teacher=teacher if isinstance(teacher, nn.Module) else None,
+    )
+
+
+def train(
+    data: str | Path,
+    *,
+    model: str | nn.Module,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    observer: Observer | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a network on a folder of images without a teacher and return the run.
+
+    Args:
+        data: as in :func:`distill`.
+        model: a model name or a module.
+        output: the run folder; by default the next free one under ``runs/``.
+        overwrite: replace a run that is there already.
+        observer: hears of progress.
+        settings: as in :func:`distill`.
+
+    Raises:
+        DropKDError: anything that the caller has to mend.
+    """
+    flags = {"data.path": str(data), "student.name": _name_of(model), "output": _text(output)}
+    config = load_config(flags={"method.name": "plain", **flags, **_dotted(settings)})
+    return run(
+        config,
+        overwrite=overwrite,
+        observer=observer,
+        student=model if isinstance(model, nn.Module) else None,
+    )
+
+
+def run(
+    config: Config,
+    *,
+    overwrite: bool = False,
+    observer: Observer | None = None,
+    student: nn.Module | None = None,
+    teacher: nn.Module | None = None,
+) -> Run:
+    """Carry out a configuration: train, judge, write the report.
+
+    Args:
+        config: what to do.
+        overwrite: replace a run that is in ``config.output`` already.
+        observer: hears of progress.
+        student: a module to train instead of building ``config.student.name``.
+        teacher: a module to learn from instead of opening ``config.teacher.source``.
+
+    Raises:
+        DropKDError: anything that the caller has to mend.
+        Interrupted: SIGTERM or Ctrl-C came; :func:`resume` goes on.
+    """
+    folder = start_run(config, observer or Observer(), overwrite=overwrite, student=student, teacher=teacher)
+    write_run_report(folder)
+    return Run.open(folder)
+
+
+def resume(
+    folder: str | Path,
+    *,
+    observer: Observer | None = None,
+    student: nn.Module | None = None,
+    teacher: nn.Module | None = None,
+) -> Run:
+    """Go on with a stopped run. Where it was finished already, nothing happens.
+
+    Raises:
+        RunError: it is no run folder, its checkpoint is damaged, or its training images have changed.
+    """
+    opened = Run.open(folder)
+    if not opened.is_finished:
+        resume_run(opened.folder, observer or Observer(), student=student, teacher=teacher)
+        write_run_report(opened.folder)
+    return opened
+
+
+def dry_run(config: Config, *, observer: Observer | None = None) -> DryRun:
+    """Resolve a configuration, build everything, time a few real steps, and write nothing."""
+    return rehearse(config, observer or Observer())
+
+
+def evaluate(
+    run: Run | str | Path,
+    data: str | Path | None = None,
+    *,
+    split: str | None = None,
+    batch_size: int = 64,
+    device: str = "auto",
+    workers: int = 0,
+    observer: Observer | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Return the selected student's scores per split, as in ``metrics.json``.
+
+    Args:
+        run: a run or its folder.
+        data: another data set with the same classes; by default the run's own.
+        split: ``train``, ``val`` or ``test``; by default val and test, where there is one.
+        batch_size: images at a time; it does not change the answers.
+        device: where to compute.
+        workers: processes that read images.
+        observer: hears of progress.
+
+    Raises:
+        DataError: other classes than the student's, or no such split.
+    """
+    opened = run if isinstance(run, Run) else Run.open(run)
+    watcher, where = observer or Observer(), choose_device(device)
+    network = opened.network().to(where)
+    images = _open_for(opened, network, data)
+    splits = {part.name: part for part in images.splits}
+    if split is not None and split not in splits:
+        raise DataError(f"The data has no split {split!r}. It has: {', '.join(splits)}.")
+    names = [split] if split is not None else [name for name in splits if name != "train"]
+    scores = {}
+    for name in names:
+        loader = frame_loader(network, splits[name], batch_size=batch_size, workers=workers)
+        answers = answer_split(
+            network, loader, where, progress=partial(watcher.on_phase, f"Evaluating {name}")
+        )
+        scores[name] = score_answers(answers)
+    return scores
+
+
+def _open_for(opened: Run, network: Network, data: str | Path | None) -> ImageData:
+    config = opened.config
+    images = open_data(
+        data if data is not None else config.data.path,
+        seed=config.seed,
+        validation_fraction=config.data.validation_fraction,
+        skip_unreadable=config.data.skip_unreadable,
+    )
+    if network.spec.classes is not None and images.classes != network.spec.classes:
+        absent = sorted(set(network.spec.classes) - set(images.classes))
+        extra = sorted(set(images.classes) - set(network.spec.classes))
+        raise DataError(
+            f"The classes of {str(images.root)!r} are not those that the student was trained on: "
+            f"absent {absent or 'none'}, unknown {extra or 'none'}."
+        )
+    return images
+
+
+def _name_of(model: str | Path | nn.Module) -> str:
+    return type(model).__name__ if isinstance(model, nn.Module) else str(model)
+
+
+def _text(path: str | Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.replace("__", "."): value for name, value in settings.items()}

@@ -1,0 +1,233 @@
+"""Student and method as one trainable module, with the frozen teacher outside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dropkd.contracts import Batch, Outputs, Pair
+from dropkd.errors import ConfigError, ModelError, did_you_mean
+from dropkd.methods.method import Method
+from dropkd.methods.registry import build_method
+from dropkd.models import Network, build_network, open_teacher, wrap_model
+
+__all__ = ["CROSS_ENTROPY", "Distiller", "Losses"]
+
+CROSS_ENTROPY = "cross_entropy"
+
+
+class Losses(NamedTuple):
+    """What one step of distillation gives.
+
+    Args:
+        loss: the scalar to call ``backward()`` on: the sum of ``weighted``.
+        raw: each term, unweighted, the cross-entropy among them.
+        weighted: each term times its weight and warm-up.
+        logits: (B, K), the student's, first view.
+        teacher_logits: (B, K'), the teacher's, first view; None without a teacher.
+    """
+
+    loss: Tensor
+    raw: dict[str, Tensor]
+    weighted: dict[str, Tensor]
+    logits: Tensor
+    teacher_logits: Tensor | None
+
+
+class Distiller(nn.Module):
+    """Distils a teacher into a student inside any training loop.
+
+    ``parameters()``, ``state_dict()`` and ``train()`` cover the student and the method's projectors, so optimise, clip,
+    wrap and checkpoint this module as a whole. The teacher is kept outside: always in eval mode, never with gradients,
+    never in a checkpoint; it follows ``to(device)``.
+
+    Args:
+        student: a model name, an ``nn.Module`` or a :class:`~dropkd.models.Network`.
+        teacher: a model name with its pretrained weights, ``NAME:CHECKPOINT``, a run folder, an ``nn.Module``, a
+            :class:`~dropkd.models.Network`, or None for methods without a teacher.
+        method: a method's name or a :class:`~dropkd.methods.Method` built for this pair.
+        num_classes: classes of the task; needed where the student is given by name.
+        image_size: height and width (or one number for both) that the student is fed; needed where it is not a
+            ``Network``. A module given as such gets the images as they come; a model given by name wants RGB in 0..1
+            and normalises them itself.
+        options: the method's options, as in ``dropkd methods NAME``.
+        weights: weights of the terms and of ``cross_entropy``, where they differ from the method's defaults.
+        warmup_epochs: epochs over which the weights of the method's terms rise linearly from
+            ``1 / warmup_epochs`` to 1; the cross-entropy has none.
+        label_smoothing: share of the target spread over all classes, in the cross-entropy alone.
+        targets: (N,) int64, the class of each training sample, for methods with a memory by sample.
+
+    Raises:
+        ConfigError: an unknown method, option or term; a method that needs a teacher where none is given.
+        ModelError: a network that can't be built, or whose classes differ from the student's where a term compares them.
+
+    Example:
+        >>> import torch, dropkd
+        >>> distiller = dropkd.Distiller("cifar_resnet8", teacher="cifar_resnet20", method="kd", num_classes=10, image_size=32)
+        >>> losses = distiller(torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 2, 3]))
+        >>> sorted(losses.raw)
+        ['cross_entropy', 'logit']
+    """
+
+    def __init__(
+        self,
+        student: str | nn.Module,
+        teacher: str | nn.Module | None = None,
+        method: str | Method = "dropkd",
+        *,
+        num_classes: int | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        options: Mapping[str, Any] | None = None,
+        weights: Mapping[str, float] | None = None,
+        warmup_epochs: float = 0.0,
+        label_smoothing: float = 0.0,
+        targets: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.student = _as_student(student, num_classes, size)
+        expert = None if teacher is None else _as_teacher(teacher, self.student)
+        # In a tuple, so that it is no submodule: not trained, not saved, not wrapped.
+        self._teacher = () if expert is None else (expert.eval().requires_grad_(False),)
+        pair = Pair(
+            self.student.shapes, expert.shapes if expert else None, self.student.shapes.logits, targets
+        )
+        self.method = build_method(method, pair, options or {}) if isinstance(method, str) else method
+        self.weights = resolve_weights(self.method, weights or {})
+        self.method.restrict_terms([name for name in self.method.terms if self.weights[name] != 0])
+        self.warmup_epochs = warmup_epochs
+        self.label_smoothing = label_smoothing
+        self._check_teacher()
+
+    @property
+    def teacher(self) -> Network | None:
+        """The frozen teacher, or None."""
+        return self._teacher[0] if self._teacher else None
+
+    def _check_teacher(self) -> None:
+        method, teacher = type(self.method).__name__, self.teacher
+        if teacher is None:
+            if self.method.teacher_reads:
+                raise ConfigError(f"{method} needs a teacher and none was given. Name one with --teacher.")
+            return
+        compared = self.method.active & self.method.label_space_terms
+        if compared and teacher.shapes.logits != self.student.shapes.logits:
+            rest = sorted(self.method.active - compared)
+            feature_only = (
+                f", or keep its feature terms only with {' '.join(f'--set method.weights.{t}=0' for t in sorted(compared))}"
+                if rest
+                else ""
+            )
+            raise ModelError(
+                f"The teacher has {teacher.shapes.logits} classes and the data {self.student.shapes.logits}, but "
+                f"{method} compares them class by class ({', '.join(sorted(compared))}). Give the teacher a head for "
+                f"these classes first, `dropkd train DATA --model {teacher.spec.name} --output RUN`, and pass "
+                f"`--teacher RUN`{feature_only}."
+            )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        for teacher in self._teacher:
+            teacher._apply(fn)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    @torch.no_grad()
+    def ask_teacher(self, images: Tensor) -> Outputs | None:
+        """Return the teacher's answer without gradients, or None where the method reads nothing of a teacher."""
+        teacher = self.teacher
+        if teacher is None or not self.method.teacher_reads:
+            return None
+        if teacher.training:  # somebody called train() on it from outside
+            teacher.eval()
+        answer: Outputs = teacher(images, maps="maps" in self.method.teacher_reads)
+        return answer
+
+    def forward(
+        self,
+        images: Tensor,
+        target: Tensor,
+        index: Tensor | None = None,
+        epoch: int = 0,
+        soft_target: Tensor | None = None,
+        teacher_outputs: Outputs | None = None,
+    ) -> Losses:
+        """Return the losses of a batch.
+
+        Args:
+            images: (V * B, 3, H, W), the views that the method asks for one after another; V is 1 for most.
+            target: (V * B,) int64.
+            index: (V * B,) int64, the samples' numbers; counted from 0 where not given.
+            epoch: epoch, counted from 0.
+            soft_target: (V * B, K), class shares under mixup.
+            teacher_outputs: the teacher's answer where it is already known, so that the teacher isn't run.
+        """
+        teacher = self.ask_teacher(images) if teacher_outputs is None else teacher_outputs
+        student: Outputs = self.student(images, maps="maps" in self.method.student_reads)
+        index = torch.arange(len(target), device=target.device) if index is None else index
+        batch = Batch(target, index, epoch, soft_target)
+        # Losses are computed in float32: half precision loses the small differences they are made of.
+        with torch.autocast(images.device.type, enabled=False):
+            student = student.float()
+            teacher = teacher.float() if teacher is not None else None
+            raw = {CROSS_ENTROPY: self._cross_entropy(student, batch)}
+            raw.update(self.method(student, teacher, batch))
+            scale = min(1.0, (epoch + 1) / self.warmup_epochs) if self.warmup_epochs > 0 else 1.0
+            weighted = {
+                name: term * (self.weights[name] * (1.0 if name == CROSS_ENTROPY else scale))
+                for name, term in raw.items()
+            }
+            loss = torch.stack(list(weighted.values())).sum()
+        rows = len(target) // len(self.method.views)
+        seen = teacher.logits[:rows] if teacher is not None else None
+        return Losses(loss, raw, weighted, student.logits[:rows].detach(), seen)
+
+    def _cross_entropy(self, student: Outputs, batch: Batch) -> Tensor:
+        rows = len(batch.target) // len(self.method.views) * self.method.labelled_views
+        targets = self.method.targets(batch)[:rows]
+        return F.cross_entropy(student.logits[:rows], targets, label_smoothing=self.label_smoothing)
+
+
+def resolve_weights(method: Method | type[Method], given: Mapping[str, float]) -> dict[str, float]:
+    """Return the weight of the cross-entropy and of every term, the defaults where none is given.
+
+    Raises:
+        ConfigError: a name that is no term of the method.
+    """
+    weights = {CROSS_ENTROPY: method.cross_entropy_weight, **method.terms}
+    for name, weight in given.items():
+        if name not in weights:
+            raise ConfigError(
+                f"unknown key 'method.weights.{name}'. Terms: {', '.join(weights)}.{did_you_mean(name, weights)}"
+            )
+        weights[name] = float(weight)
+    return weights
+
+
+def _as_student(student: str | nn.Module, num_classes: int | None, size: tuple[int, int] | None) -> Network:
+    if isinstance(student, Network):
+        return student
+    if isinstance(student, str):
+        if num_classes is None:
+            raise ConfigError(f"The student is given by name ({student!r}): say num_classes as well.")
+        return build_network(student, num_classes=num_classes, image_size=size)
+    return _wrap_as_is(student, size)
+
+
+def _as_teacher(teacher: str | nn.Module, student: Network) -> Network:
+    if isinstance(teacher, Network):
+        return teacher
+    if isinstance(teacher, str):
+        return open_teacher(teacher, num_classes=student.shapes.logits, image_size=student.spec.image_size)
+    return _wrap_as_is(teacher, student.spec.image_size)
+
+
+def _wrap_as_is(model: nn.Module, size: tuple[int, int] | None) -> Network:
+    if size is None:
+        raise ConfigError(
+            f"{type(model).__name__} is given as a module: say image_size, the size of its images."
+        )
+    return wrap_model(model, image_size=size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

@@ -1,0 +1,68 @@
+"""``metrics.jsonl``: one line per thing that happened, and the loggers that hear the same numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dropkd.engine.files import explained
+from dropkd.engine.loggers import Logger
+
+__all__ = ["Journal", "read_journal"]
+
+
+class Journal:
+    """Appends events to ``metrics.jsonl`` and passes their numbers on to the loggers.
+
+    Args:
+        path: the file.
+        size: bytes to keep of an existing file: a resumed run goes on where its checkpoint was written, so that no
+            event stands twice.
+        loggers: TensorBoard, Weights & Biases, MLflow; see :mod:`dropkd.engine.loggers`.
+    """
+
+    def __init__(self, path: Path, size: int = 0, loggers: tuple[Logger, ...] = ()) -> None:
+        self.path, self.loggers = path, loggers
+        with explained(path):
+            self._file = path.open("ab")
+            self._file.truncate(size)
+
+    def write(self, event: str, step: int | None = None, **fields: Any) -> None:
+        """Append one event and give its numbers to the loggers where it has a step."""
+        record = {"event": event, **({} if step is None else {"step": step}), **fields}
+        with explained(self.path):
+            self._file.write((json.dumps(record) + "\n").encode())
+            self._file.flush()
+        if step is not None:
+            for logger in self.loggers:
+                logger.log({f"{event}/{name}": value for name, value in _flatten(fields)}, step)
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file and the loggers."""
+        self._file.close()
+        for logger in self.loggers:
+            logger.close()
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """Return the events of a ``metrics.jsonl``; a last line that is still being written is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def _flatten(fields: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    numbers: list[tuple[str, float]] = []
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            numbers += _flatten(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float):
+            numbers.append((f"{prefix}{name}", float(value)))
+    return numbers

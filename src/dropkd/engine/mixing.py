@@ -1,0 +1,77 @@
+"""Mixup and CutMix of a batch, the same for teacher and student."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["mix_batch"]
+
+
+def mix_batch(
+    images: Tensor,
+    target: Tensor,
+    num_classes: int,
+    *,
+    mixup: float,
+    cutmix: float,
+    seed: int,
+    epoch: int,
+    step: int,
+) -> tuple[Tensor, Tensor]:
+    """Mix each image with the one that mirrors its place in the batch.
+
+    mixup: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018. CutMix: Yun et al., "CutMix:
+    Regularization Strategy to Train Strong Classifiers with Localizable Features", ICCV 2019. Where both are on, each
+    batch gets one of them with equal chance. What is drawn is a pure function of (seed, epoch, step).
+
+    Args:
+        images: (B, 3, H, W), uint8 0..255 or float.
+        target: (B,) int64.
+        num_classes: K.
+        mixup: parameter of the Beta distribution of mixup; 0 turns it off.
+        cutmix: the same of CutMix.
+        seed: seed of the run.
+        epoch: epoch, counted from 0.
+        step: step within the epoch, counted from 0.
+
+    Returns:
+        The mixed images in float 0..1 where they were uint8 (else in their own range), and (B, K) class shares.
+    """
+    generator = torch.Generator().manual_seed(((seed * 1_000_003 + epoch) * 1_000_003 + step) % 2**63)
+    use_cutmix = cutmix > 0 and (mixup <= 0 or torch.rand((), generator=generator).item() < 0.5)
+    share = _draw_beta(cutmix if use_cutmix else mixup, generator)
+    images = images.float().div(255) if images.dtype == torch.uint8 else images
+    partner = images.flip(0)
+    if use_cutmix:
+        images, share = _paste_box(images, partner, share, generator)
+    else:
+        images = images * share + partner * (1 - share)
+    one_hot = F.one_hot(target, num_classes).to(images.dtype)
+    return images, one_hot * share + one_hot.flip(0) * (1 - share)
+
+
+def _draw_beta(alpha: float, generator: torch.Generator) -> float:
+    # torch.distributions takes no generator: Beta(a, a) by Johnk's method needs nothing but uniforms.
+    while True:
+        u, v = (torch.rand(2, generator=generator, dtype=torch.float64)).tolist()
+        x, y = u ** (1 / alpha), v ** (1 / alpha)
+        if 0 < x + y <= 1:
+            return float(x / (x + y))
+
+
+def _paste_box(
+    images: Tensor, partner: Tensor, share: float, generator: torch.Generator
+) -> tuple[Tensor, float]:
+    height, width = images.shape[-2:]
+    cut = math.sqrt(1 - share)
+    box_height, box_width = int(height * cut), int(width * cut)
+    centre_y, centre_x = (torch.rand(2, generator=generator) * torch.tensor([height, width])).int().tolist()
+    top, bottom = max(0, centre_y - box_height // 2), min(height, centre_y + (box_height + 1) // 2)
+    left, right = max(0, centre_x - box_width // 2), min(width, centre_x + (box_width + 1) // 2)
+    images = images.clone()
+    images[..., top:bottom, left:right] = partner[..., top:bottom, left:right]
+    return images, 1 - (bottom - top) * (right - left) / (height * width)

@@ -1,0 +1,194 @@
+"""The end of a run: the final numbers, the predictions and the environment, as files."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from dropkd.engine.evaluation import Answers, score_answers
+from dropkd.engine.files import replacing, write_text
+from dropkd.engine.setup import Job
+from dropkd.engine.training import Training
+from dropkd.models import count_parameters, open_network
+
+__all__ = ["METRICS_SCHEMA", "conclude", "describe_environment", "mark_interrupted", "write_json"]
+
+METRICS_SCHEMA = 1
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file in one step."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def describe_environment(job: Job) -> dict[str, Any]:
+    """Return what the numbers may depend on beside the configuration."""
+    packages = ["dropkd", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "pillow"]
+    return {
+        **{name: version(name) for name in packages},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": str(job.fabric.device),
+        "device_name": torch.cuda.get_device_name(job.fabric.device)
+        if job.fabric.device.type == "cuda"
+        else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "command": ["dropkd", *sys.argv[1:]] if Path(sys.argv[0]).name in ("dropkd", "__main__.py") else [],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@dataclass
+class _Judged:
+    """Both networks' answers to one split."""
+
+    student: Answers
+    teacher: Answers | None
+    paths: tuple[str, ...] = field(default=())
+
+
+def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str, Any]:
+    """Judge the selected and the last weights, write ``predictions.parquet`` and ``metrics.json``, return the latter.
+
+    The test split is read here, once; nothing that happened before depends on it.
+    """
+    selected = open_network(training.folder / "student.safetensors").to(job.fabric.device)
+    last = training.judged
+    teacher = job.distiller.teacher
+    judged: dict[str, _Judged] = {}
+    last_scores: dict[str, Any] = {"epoch": training.position.epoch - 1}
+    for name, split in (("val", job.data.val), ("test", job.data.test)):
+        if split is None:
+            continue
+        loader = job.eval_loader(split, selected)
+        experts = training.val_teacher if name == "val" else None
+        if experts is None and teacher is not None and teacher.shapes.logits == len(job.data.classes):
+            experts = training.answer(teacher, job.eval_loader(split, teacher))
+        judged[name] = _Judged(training.answer(selected, loader), experts, split.relative_paths)
+        last_scores[name] = score_answers(training.answer(last, loader), experts)
+    _write_predictions(training.folder / "predictions.parquet", judged)
+    splits = {name: score_answers(both.student, both.teacher) for name, both in judged.items()}
+    experts_scores = {
+        name: score_answers(both.teacher) for name, both in judged.items() if both.teacher is not None
+    }
+    metrics = {
+        **describe_run(job, training),
+        "status": "finished",
+        "splits": splits,
+        "last_epoch": last_scores,
+        "selected": _describe_selection(job, training),
+        "teacher": describe_teacher(job, experts_scores),
+        "baseline": baseline,
+    }
+    write_json(training.folder / "metrics.json", metrics)
+    return metrics
+
+
+def mark_interrupted(job: Job, training: Training) -> None:
+    """Write a ``metrics.json`` that says how far the run came."""
+    position = training.position
+    metrics = {
+        **describe_run(job, training),
+        "status": "interrupted",
+        "splits": {} if position.best_val is None else {"val": position.best_val},
+        "last_epoch": None
+        if position.last_val is None
+        else {"epoch": position.epoch - 1, "val": position.last_val},
+        "selected": _describe_selection(job, training) if position.best_epoch >= 0 else None,
+        "teacher": describe_teacher(job, {}),
+        "baseline": None,
+    }
+    write_json(training.folder / "metrics.json", metrics)
+
+
+def describe_run(job: Job, training: Training) -> dict[str, Any]:
+    """Return what identifies a run: method, student, data and budget as they really were."""
+    config, student = job.config, job.distiller.student
+    return {
+        "schema": METRICS_SCHEMA,
+        "method": config.method.name,
+        "seed": config.seed,
+        "student": {
+            "name": student.spec.name,
+            "parameters": count_parameters(student.model),
+            "pretrained": config.student.pretrained,
+            "initial_weights_sha256": job.initial_weights,
+            "image_size": list(student.spec.image_size),
+        },
+        "method_parameters": count_parameters(job.distiller.method),
+        "classes": list(job.data.classes),
+        "train_images": len(job.data.train),
+        "train_sha256": job.data.train.fingerprint(),
+        "test_sha256": job.data.test.fingerprint() if job.data.test is not None else None,
+        "view_size": list(job.view_size),
+        "global_batch": config.training.batch_size * config.training.accumulate,
+        "lr": config.training.lr,
+        "epochs": config.training.epochs,
+        "steps": training.total_steps,
+        "seconds": training.position.seconds,
+    }
+
+
+def _describe_selection(job: Job, training: Training) -> dict[str, Any]:
+    by = "val accuracy" if job.data.val is not None else "last epoch"
+    return {"epoch": training.position.best_epoch, "by": by}
+
+
+def describe_teacher(job: Job, scores: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what identifies the teacher, with its scores per split, or None where there is none."""
+    teacher, source = job.distiller.teacher, job.config.teacher
+    if teacher is None:
+        return None
+    return {
+        "source": source.source if source is not None else teacher.spec.name,
+        "name": teacher.spec.name,
+        "parameters": count_parameters(teacher.model),
+        "splits": dict(scores),
+    }
+
+
+def _write_predictions(path: Path, judged: Mapping[str, _Judged]) -> None:
+    columns: dict[str, list[Any]] = {name: [] for name in _PREDICTIONS.names}
+    for split, both in judged.items():
+        rows = len(both.paths)
+        columns["split"] += [split] * rows
+        columns["path"] += both.paths
+        columns["target"] += both.student.target.tolist()
+        columns["prediction"] += both.student.prediction.tolist()
+        columns["probabilities"] += _probabilities(both.student.logits)
+        teacher = both.teacher
+        columns["teacher_prediction"] += teacher.prediction.tolist() if teacher is not None else [None] * rows
+        columns["teacher_probabilities"] += (
+            _probabilities(teacher.logits) if teacher is not None else [None] * rows
+        )
+    with replacing(path) as partial:
+        pq.write_table(pa.table(columns, schema=_PREDICTIONS), partial, compression="zstd")
+
+
+def _probabilities(logits: Tensor) -> list[Any]:
+    return list(logits.softmax(1).numpy())
+
+
+_PREDICTIONS = pa.schema(
+    [
+        ("split", pa.string()),
+        ("path", pa.string()),
+        ("target", pa.int64()),
+        ("prediction", pa.int64()),
+        ("probabilities", pa.list_(pa.float32())),
+        ("teacher_prediction", pa.int64()),
+        ("teacher_probabilities", pa.list_(pa.float32())),
+    ]
+)

@@ -1,0 +1,139 @@
+"""What a configuration leaves open, decided by the data and the networks before the first step."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from dropkd.config import Config, DataConfig, TrainingConfig
+from dropkd.data import ImageData, default_image_size
+
+__all__ = [
+    "ResolvedConfig",
+    "ResolvedData",
+    "ResolvedTraining",
+    "evaluation_frame",
+    "resolve_config",
+    "training_view",
+]
+
+Size = tuple[int, int]
+
+# Enough passes for a small network to converge: about this many images seen in all, within the bounds below.
+_IMAGES_SEEN = 600_000
+_FEWEST_EPOCHS, _MOST_EPOCHS = 30, 100
+
+# Peak rates at batch 128: AdamW's grows with the square root of the batch, SGD's in proportion.
+_RATES = {("adamw", False): 2e-3, ("adamw", True): 3e-4, ("sgd", False): 0.1, ("sgd", True): 0.01}
+_WEIGHT_DECAY = {"adamw": 0.05, "sgd": 5e-4}
+
+
+class ResolvedData(DataConfig):
+    """:class:`DataConfig` with nothing left open."""
+
+    image_size: Size
+    workers: int = Field(ge=0)
+
+
+class ResolvedTraining(TrainingConfig):
+    """:class:`TrainingConfig` with nothing left open."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    optimizer: Literal["adamw", "sgd"]
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warmup_epochs: float = Field(ge=0)
+
+
+class ResolvedConfig(Config):
+    """:class:`Config` with nothing left open: what ``config.yaml`` of a run folder holds."""
+
+    data: ResolvedData
+    training: ResolvedTraining
+
+
+def resolve_config(
+    config: Config, data: ImageData, *, native_input: Size | None, cpus: int
+) -> ResolvedConfig:
+    """Fill in what the user left open.
+
+    Args:
+        config: the user's configuration.
+        data: the opened data set.
+        native_input: (height, width) that the student's published weights were trained at, or None.
+        cpus: processor cores that may be used for loading images.
+    """
+    tree = config.model_dump()
+    tree["data"]["image_size"] = _image_size(config, data, native_input)
+    if config.data.workers is None:
+        # Packed images need no processes: a batch is a slice of memory.
+        tree["data"]["workers"] = 0 if data.train.pack is not None else min(4, max(0, cpus - 1))
+    tree["training"].update(_training_defaults(config, len(data.train)))
+    return ResolvedConfig.model_validate(tree)
+
+
+def training_view(student: Size, teacher: Size | None, native: Size) -> Size:
+    """Return the (height, width) of the training views, which both networks see and resize to their own input.
+
+    It is the larger of the two inputs, but a view is not blown up past the images' own size for the teacher's sake:
+    that network enlarges what it gets.
+
+    Example:
+        >>> training_view((28, 28), (224, 224), native=(28, 28))
+        (28, 28)
+        >>> training_view((224, 224), (336, 336), native=(500, 400))
+        (336, 336)
+    """
+    if teacher is None:
+        return student
+    height, width = _fit_inside(teacher, native)
+    return max(student[0], height), max(student[1], width)
+
+
+def evaluation_frame(size: Size, crop_fraction: float, native: Size | None = None) -> Size:
+    """Return the (height, width) of the frame whose centre crop has a network's input size.
+
+    Args:
+        size: the network's input.
+        crop_fraction: share of the frame, along each side, that the network is shown.
+        native: the images' own size where the frame must not be larger.
+    """
+    frame = math.ceil(size[0] / crop_fraction), math.ceil(size[1] / crop_fraction)
+    return frame if native is None else _fit_inside(frame, native)
+
+
+def _fit_inside(size: Size, native: Size) -> Size:
+    scale = min(1.0, native[0] / size[0], native[1] / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _image_size(config: Config, data: ImageData, native_input: Size | None) -> Size:
+    given = config.data.image_size
+    if given is None:
+        return default_image_size(data.native_size, native_input if config.student.pretrained else None)
+    return (given, given) if isinstance(given, int) else given
+
+
+def _training_defaults(config: Config, images: int) -> dict[str, object]:
+    training = config.training
+    epochs = training.epochs or min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, round(_IMAGES_SEEN / images)))
+    batch = min(training.batch_size or (64 if images < 4_000 else 128), images)
+    optimizer = training.optimizer or "adamw"
+    starts_trained = config.student.pretrained or config.student.checkpoint is not None
+    scale = batch * training.accumulate / 128
+    rate = _RATES[optimizer, starts_trained] * (math.sqrt(scale) if optimizer == "adamw" else scale)
+    return {
+        "epochs": epochs,
+        "batch_size": batch,
+        "optimizer": optimizer,
+        "lr": training.lr if training.lr is not None else float(f"{rate:.3g}"),
+        "weight_decay": training.weight_decay
+        if training.weight_decay is not None
+        else _WEIGHT_DECAY[optimizer],
+        "warmup_epochs": training.warmup_epochs
+        if training.warmup_epochs is not None
+        else min(5.0, epochs / 10),
+    }

@@ -1,0 +1,105 @@
+"""A dry run: everything is built, a few real steps are timed, nothing is written."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dropkd.config import Config, dump_config
+from dropkd.contracts import Shapes
+from dropkd.engine.observer import Observer
+from dropkd.engine.setup import Job, prepare_job
+from dropkd.engine.training import Training
+from dropkd.models import count_parameters
+
+__all__ = ["DryRun", "rehearse"]
+
+_WARM_STEPS, _TIMED_STEPS = 2, 5
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a run would do and cost.
+
+    Args:
+        config: the resolved configuration, as YAML.
+        student: shapes of the student's answer.
+        teacher: shapes of the teacher's answer, or None.
+        parameters: number of parameters of ``student``, ``teacher`` and ``method``.
+        images: number of images of each split.
+        steps: steps of the whole run.
+        seconds_per_step: median of a few real steps, after a warm-up.
+        seconds: estimate for the whole run, validation included.
+        peak_memory: bytes; of the GPU's memory where there is one, else of the process.
+    """
+
+    config: str
+    student: Shapes
+    teacher: Shapes | None
+    parameters: dict[str, int]
+    images: dict[str, int]
+    steps: int
+    seconds_per_step: float
+    seconds: float
+    peak_memory: int
+
+
+def rehearse(config: Config, observer: Observer) -> DryRun:
+    """Build a run, time a few of its steps and estimate what it will take."""
+    job = prepare_job(config, observer)
+    with tempfile.TemporaryDirectory() as scratch:
+        loader, val = job.train_loader(), job.data.val
+        val_loader = job.eval_loader(val, job.distiller.student) if val is not None else None
+        training = Training(
+            job.config, Path(scratch), job.distiller, loader, val_loader, None, job.fabric, observer, ""
+        )
+        seconds_per_step = _time_steps(job, training)
+        started = time.perf_counter()
+        if val_loader is not None:
+            training.answer(job.distiller.student, val_loader)
+        seconds_per_epoch = seconds_per_step * len(loader) + time.perf_counter() - started
+    teacher = job.distiller.teacher
+    return DryRun(
+        config=dump_config(job.config),
+        student=job.distiller.student.shapes,
+        teacher=teacher.shapes if teacher is not None else None,
+        parameters={
+            "student": count_parameters(job.distiller.student.model),
+            "teacher": count_parameters(teacher.model) if teacher is not None else 0,
+            "method": count_parameters(job.distiller.method),
+        },
+        images={split.name: len(split) for split in job.data.splits},
+        steps=training.total_steps,
+        seconds_per_step=seconds_per_step,
+        seconds=seconds_per_epoch * job.config.training.epochs * (2 if job.config.baseline else 1),
+        peak_memory=_peak_memory(job.fabric.device),
+    )
+
+
+def _time_steps(job: Job, training: Training) -> float:
+    device, times = job.fabric.device, []
+    training.wrapped.train()
+    for number, batch in enumerate(training.train_loader.epoch(0)):
+        started = time.perf_counter()
+        training._step(batch)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if number >= _WARM_STEPS or len(training.train_loader) <= _WARM_STEPS:
+            times.append(time.perf_counter() - started)
+        if number + 1 >= _WARM_STEPS + _TIMED_STEPS:
+            break
+    return statistics.median(times)
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB

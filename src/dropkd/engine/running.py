@@ -1,0 +1,182 @@
+"""A run from its configuration to its last file, and a stopped run taken up again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dropkd.config import Config, MethodConfig, dump_config, load_config, update_config
+from dropkd.data import ImageData
+from dropkd.engine.files import writable_folder, write_text
+from dropkd.engine.journal import Journal
+from dropkd.engine.loggers import make_logger
+from dropkd.engine.observer import Observer
+from dropkd.engine.outcome import conclude, describe_environment, mark_interrupted, write_json
+from dropkd.engine.setup import Job, check_teacher, prepare_job
+from dropkd.engine.signals import Interrupted
+from dropkd.engine.training import Training
+from dropkd.errors import RunError
+
+__all__ = ["resume_run", "start_run"]
+
+_BASELINE = "baseline"
+
+
+def start_run(
+    config: Config,
+    observer: Observer,
+    *,
+    overwrite: bool = False,
+    student: nn.Module | None = None,
+    teacher: nn.Module | None = None,
+) -> Path:
+    """Train from the first step and return the run folder.
+
+    Nothing is written before the data, the networks and the teacher's accuracy have been found right.
+
+    Raises:
+        DropKDError: something that the user has to mend.
+        Interrupted: SIGTERM or Ctrl-C came; :func:`resume_run` goes on.
+    """
+    folder = config.output or _free_folder(config)
+    _check_free(folder, overwrite)
+    job = prepare_job(config, observer, student=student, teacher=teacher)
+    training = _make_training(job, folder, observer)
+    _claim(folder)
+    try:
+        write_text(folder / "config.yaml", dump_config(job.config))
+        write_json(folder / "environment.json", describe_environment(job))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return _train_all(job, training, observer, student)
+
+
+def resume_run(
+    folder: Path, observer: Observer, *, student: nn.Module | None = None, teacher: nn.Module | None = None
+) -> Path:
+    """Go on with a stopped run; its end is bit for bit that of a run that was never stopped (on a CPU).
+
+    Args:
+        folder: the run folder.
+        observer: who is told.
+        student: the student's module, where the run was started with one.
+        teacher: the teacher's module, likewise.
+
+    Raises:
+        RunError: no run folder, a damaged checkpoint, or other training images than at the start.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise RunError(f"{str(folder)!r} is no run folder: it has no config.yaml.")
+    config = update_config(load_config(folder / "config.yaml"), {"output": folder})
+    job = prepare_job(config, observer, student=student, teacher=teacher)
+    return _train_all(job, _make_training(job, folder, observer), observer, student)
+
+
+def _train_all(job: Job, training: Training, observer: Observer, student: nn.Module | None) -> Path:
+    folder, baseline = training.folder, None
+    try:
+        if job.config.baseline:
+            baseline = _BASELINE
+            _train_baseline(job.config, folder / baseline, job.data, observer, student)
+        observer.on_end(_train(job, training, baseline))
+    except Interrupted:
+        mark_interrupted(job, training)
+        raise
+    return folder
+
+
+def _train(job: Job, training: Training, baseline: str | None) -> dict[str, Any]:
+    resumes = (training.folder / "last.ckpt").is_file()
+    if resumes:
+        size = training.restore()
+    else:
+        size = 0
+        # What building the networks and a baseline drew from the generator must not shift what training draws.
+        torch.manual_seed(job.config.seed + 1)
+    plain_config = job.config.model_dump(mode="json")
+    loggers = tuple(make_logger(name, training.folder, plain_config) for name in job.config.loggers)
+    journal = Journal(training.folder / "metrics.jsonl", size, loggers)
+    try:
+        if not resumes:
+            journal.write("start", 0, config=plain_config)
+            training.save(journal)
+        training.fit(journal)
+        metrics = conclude(job, training, baseline=baseline)
+        journal.write("end", training.total_steps, splits=metrics["splits"])
+    finally:
+        journal.close()
+    return metrics
+
+
+def _train_baseline(
+    config: Config, folder: Path, data: ImageData, observer: Observer, student: nn.Module | None
+) -> None:
+    """Train the same student alone, with the same seed, data, views and budget."""
+    if (folder / "metrics.json").is_file() and '"status": "finished"' in (
+        folder / "metrics.json"
+    ).read_text():
+        return
+    plain = config.model_copy(
+        update={"method": MethodConfig(), "teacher": None, "baseline": False, "output": folder}
+    )
+    job = prepare_job(plain, observer, student=student, data=data)
+    training = _make_training(job, folder, observer)
+    if not folder.exists():
+        _claim(folder)
+        write_text(folder / "config.yaml", dump_config(job.config))
+        write_json(folder / "environment.json", describe_environment(job))
+    _train(job, training, None)
+
+
+def _make_training(job: Job, folder: Path, observer: Observer) -> Training:
+    val_teacher = check_teacher(job, observer)
+    val = job.data.val
+    return Training(
+        job.config,
+        folder,
+        job.distiller,
+        job.train_loader(),
+        job.eval_loader(val, job.distiller.student) if val is not None else None,
+        val_teacher,
+        job.fabric,
+        observer,
+        job.data.train.fingerprint(),
+    )
+
+
+def _free_folder(config: Config) -> Path:
+    stem = f"{config.method.name}-{config.student.name.replace('/', '-')}-seed{config.seed}"
+    number = 1
+    while (folder := Path("runs") / f"{stem}-{number}").exists():
+        number += 1
+    return folder
+
+
+def _check_free(folder: Path, overwrite: bool) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise RunError(f"--output {str(folder)!r} is a file. Choose a folder.")
+    if not any(folder.iterdir()):
+        return
+    if not (folder / "config.yaml").is_file():
+        raise RunError(
+            f"The folder {str(folder)!r} is not empty and no run folder, so it is left as it is. Choose another."
+        )
+    if not overwrite:
+        raise RunError(
+            f"There is a run in {str(folder)!r} already. Go on with it by `dropkd resume {folder}`, choose another "
+            "--output, or replace it with --overwrite."
+        )
+
+
+def _claim(folder: Path) -> None:
+    """Make the folder, empty; what an earlier run left there has been given up by --overwrite."""
+    if folder.exists() and any(folder.iterdir()):
+        shutil.rmtree(folder)
+    writable_folder(folder)

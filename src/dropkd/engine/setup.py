@@ -1,0 +1,233 @@
+"""From a configuration to everything that a run needs, in memory; nothing is written here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from dropkd.config import Config
+from dropkd.data import EvalLoader, ImageData, Recipe, Split, TrainLoader, default_recipe, open_data
+from dropkd.engine.distiller import Distiller
+from dropkd.engine.evaluation import Answers, answer_split
+from dropkd.engine.fabric import Fabric, choose_device, make_fabric
+from dropkd.engine.observer import Observer
+from dropkd.engine.plan import ResolvedConfig, evaluation_frame, resolve_config, training_view
+from dropkd.engine.teacher_check import judge_teacher, require_teacher
+from dropkd.errors import ConfigError
+from dropkd.models import Network, build_network, native_input, open_teacher, wrap_model
+
+__all__ = ["Job", "check_teacher", "hash_weights", "prepare_job"]
+
+_EVAL_BATCH = 250
+
+
+@dataclass
+class Job:
+    """Everything that a run needs.
+
+    Args:
+        config: the resolved configuration.
+        data: the opened data set.
+        fabric: device and precision.
+        distiller: student, method and teacher, as they are before the first step.
+        recipe: what is done to the training images.
+        view_size: (height, width) of the training views.
+        initial_weights: SHA-256 of the student's initial weights.
+    """
+
+    config: ResolvedConfig
+    data: ImageData
+    fabric: Fabric
+    distiller: Distiller
+    recipe: Recipe
+    view_size: tuple[int, int]
+    initial_weights: str
+
+    def train_loader(self) -> TrainLoader:
+        """Return the loader of the training images."""
+        config = self.config
+        return TrainLoader(
+            self.data.train,
+            size=self.view_size,
+            recipe=self.recipe,
+            batch_size=config.training.batch_size,
+            seed=config.seed,
+            workers=config.data.workers,
+            views=self.distiller.method.views,
+            # A last batch of few images makes batch statistics, and losses over a batch, worthless.
+            drop_last=len(self.data.train) >= config.training.batch_size,
+        )
+
+    def eval_loader(self, split: Split, network: Network) -> EvalLoader:
+        """Return the loader of a split with frames of the size that this network wants."""
+        # The student gets the very frames that it gets after training; a large teacher enlarges small images itself.
+        native = self.data.native_size if network is self.distiller.teacher else None
+        size = evaluation_frame(network.spec.image_size, network.spec.crop_fraction, native)
+        batch = max(1, min(_EVAL_BATCH, 4 * self.config.training.batch_size))
+        return EvalLoader(split, size=size, batch_size=batch, workers=self.config.data.workers)
+
+
+def prepare_job(
+    config: Config,
+    observer: Observer,
+    *,
+    student: nn.Module | None = None,
+    teacher: nn.Module | None = None,
+    data: ImageData | None = None,
+) -> Job:
+    """Open the data, build the networks and the method, and decide what the configuration leaves open.
+
+    Args:
+        config: the configuration.
+        observer: who is told.
+        student: the student itself, where it is not to be built by ``config.student.name``.
+        teacher: the teacher itself, where it is not to be opened from ``config.teacher.source``.
+        data: the opened data set, where it is open already.
+
+    Raises:
+        DropKDError: anything in the configuration, the data or the networks that the user has to mend.
+    """
+    device = choose_device(config.device)
+    fabric = make_fabric(device, config.training.precision)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    if data is None:
+        observer.on_phase("Reading images", 0, 1)
+        data = open_data(
+            config.data.path,
+            seed=config.seed,
+            validation_fraction=config.data.validation_fraction,
+            skip_unreadable=config.data.skip_unreadable,
+        )
+        observer.on_phase("Reading images", 1, 1)
+        for note in data.notes:
+            observer.on_message(note)
+    own_input = None if student is not None else native_input(config.student.name)
+    if student is None and config.student.pretrained and own_input is None:
+        observer.on_message(f"{config.student.name} has no published weights: it starts from random ones.")
+        config = config.model_copy(
+            update={"student": config.student.model_copy(update={"pretrained": False})}
+        )
+    resolved = resolve_config(config, data, native_input=own_input, cpus=len(os.sched_getaffinity(0)))
+    # The student's first weights depend on the seed alone, so runs of different methods start alike.
+    torch.manual_seed(resolved.seed)
+    network = _build_student(resolved, data, student)
+    initial_weights = hash_weights(network.model)
+    expert = _open_teacher(resolved, network, teacher)
+    distiller = Distiller(
+        network,
+        expert,
+        resolved.method.name,
+        options=resolved.method.options,
+        weights=resolved.method.weights,
+        warmup_epochs=resolved.method.warmup_epochs,
+        label_smoothing=resolved.training.label_smoothing,
+        targets=torch.from_numpy(data.train.targets),
+    )
+    if resolved.training.channels_last:
+        distiller.to(memory_format=torch.channels_last)
+    if resolved.training.compile:
+        distiller.student.model.compile()
+    view_size = training_view(
+        network.spec.image_size, expert.spec.image_size if expert is not None else None, data.native_size
+    )
+    recipe = _choose_recipe(resolved, data, view_size)
+    return Job(resolved, data, fabric, distiller, recipe, view_size, initial_weights)
+
+
+def check_teacher(job: Job, observer: Observer) -> Answers | None:
+    """Return the teacher's answers to the validation images, having judged it by them.
+
+    Without a validation split it is judged by the training images.
+
+    Raises:
+        TrainingError: the teacher is near chance or has another class order, and ``teacher_check`` is ``stop``.
+    """
+    teacher = job.distiller.teacher
+    if teacher is None:
+        return None
+    split = job.data.val if job.data.val is not None else job.data.train
+    loader = job.eval_loader(split, teacher)
+    with job.fabric.autocast():
+        answers = answer_split(
+            teacher, loader, job.fabric.device, progress=partial(observer.on_phase, "Checking the teacher")
+        )
+    if answers.logits.shape[1] != len(job.data.classes):
+        observer.on_warning(
+            f"The teacher's {answers.logits.shape[1]} classes are not the data's {len(job.data.classes)}, so its accuracy "
+            "can't be measured; only features are distilled."
+        )
+        return None
+    accuracy, problem = judge_teacher(answers, job.data.classes, teacher.spec.classes)
+    observer.on_message(
+        f"The teacher gets {accuracy:.2%} of the {len(answers.target)} {split.name} images right."
+    )
+    if problem is not None and job.config.teacher_check != "off":
+        observer.on_warning(require_teacher(problem, job.config.teacher_check))
+    return answers if job.data.val is not None else None
+
+
+def hash_weights(model: nn.Module) -> str:
+    """Return a SHA-256 over a model's parameters and buffers, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _build_student(config: ResolvedConfig, data: ImageData, given: nn.Module | None) -> Network:
+    chosen = config.student
+    if isinstance(given, Network):
+        network = given
+    elif given is not None:
+        network = wrap_model(
+            given, image_size=config.data.image_size, map_modules=chosen.map_modules, classes=data.classes
+        )
+    else:
+        network = build_network(
+            chosen.name,
+            num_classes=len(data.classes),
+            image_size=config.data.image_size,
+            pretrained=chosen.pretrained and chosen.checkpoint is None,
+            checkpoint=chosen.checkpoint,
+            options=chosen.options,
+            classes=data.classes,
+            map_modules=chosen.map_modules,
+        )
+    if network.shapes.logits != len(data.classes):
+        raise ConfigError(
+            f"The student has {network.shapes.logits} classes and the data {len(data.classes)}."
+        )
+    return network
+
+
+def _open_teacher(config: ResolvedConfig, student: Network, given: nn.Module | None) -> Network | None:
+    if given is not None:
+        if isinstance(given, Network):
+            return given
+        names = config.teacher.map_modules if config.teacher is not None else None
+        return wrap_model(given, image_size=student.spec.image_size, map_modules=names)
+    if config.teacher is None:
+        return None
+    return open_teacher(
+        config.teacher.source, num_classes=student.shapes.logits, image_size=student.spec.image_size
+    )
+
+
+def _choose_recipe(config: ResolvedConfig, data: ImageData, view_size: tuple[int, int]) -> Recipe:
+    chosen = config.data
+    default = default_recipe(data.native_size, view_size)
+    return Recipe(
+        augmentation=default.augmentation if chosen.augmentation == "auto" else chosen.augmentation,
+        flip=chosen.flip,
+        crop_padding=default.crop_padding,
+        scale=default.scale,
+        erase_probability=chosen.erase_probability,
+        color_jitter=chosen.color_jitter,
+    )

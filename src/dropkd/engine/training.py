@@ -1,0 +1,334 @@
+"""The training loop, from the first step (or the one a checkpoint stands at) to the last epoch."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from dropkd.data import EvalLoader, LoadedBatch, TrainLoader
+from dropkd.engine.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
+from dropkd.engine.distiller import Distiller, Losses
+from dropkd.engine.evaluation import Answers, answer_split, score_answers
+from dropkd.engine.fabric import Fabric
+from dropkd.engine.files import replacing
+from dropkd.engine.journal import Journal
+from dropkd.engine.mixing import mix_batch
+from dropkd.engine.observer import Observer
+from dropkd.engine.optimizer import make_optimizer
+from dropkd.engine.plan import ResolvedConfig
+from dropkd.engine.schedule import Schedule
+from dropkd.engine.signals import Interrupted, StopRequest
+from dropkd.engine.tally import Tally
+from dropkd.errors import RunError
+from dropkd.models import Network, save_network
+
+__all__ = ["Position", "Training"]
+
+
+@dataclass
+class Position:
+    """Where a run stands, and what it has found so far.
+
+    Args:
+        epoch: the epoch in progress, counted from 0.
+        step: steps done of it.
+        seconds: time spent on training and validation so far, over all resumes.
+        best_epoch: the epoch whose weights did best on the validation split; -1 before the first.
+        best_val: their validation scores; None where there is no validation split.
+        last_val: those of the last epoch that is done.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    best_epoch: int = -1
+    best_val: dict[str, Any] | None = None
+    last_val: dict[str, Any] | None = None
+
+    def prefers(self, val: dict[str, Any] | None) -> bool:
+        """Whether an epoch with these validation scores is better than the best so far; the loss breaks ties."""
+        if val is None or self.best_val is None:
+            return True
+        return (val["accuracy"], -val["loss"]) > (self.best_val["accuracy"], -self.best_val["loss"])
+
+
+class Training:
+    """One run's training: holds all that changes, and can put it on disk and take it back.
+
+    Args:
+        config: the resolved configuration.
+        folder: the run folder, which exists.
+        distiller: student, method and teacher.
+        train_loader: the training images.
+        val_loader: the validation images, which pick the epoch; without them the last one is kept.
+        val_teacher: the teacher's answers to them, or None.
+        fabric: device and precision.
+        observer: who is told.
+        data_sha256: fingerprint of the training images, so that a run is not resumed on others.
+    """
+
+    def __init__(
+        self,
+        config: ResolvedConfig,
+        folder: Path,
+        distiller: Distiller,
+        train_loader: TrainLoader,
+        val_loader: EvalLoader | None,
+        val_teacher: Answers | None,
+        fabric: Fabric,
+        observer: Observer,
+        data_sha256: str,
+    ) -> None:
+        self.config, self.folder, self.fabric, self.observer = config, folder, fabric, observer
+        self.train_loader, self.val_loader, self.val_teacher = train_loader, val_loader, val_teacher
+        self.device, self.data_sha256 = fabric.device, data_sha256
+        self.distiller = distiller.to(self.device)
+        self.optimizer = make_optimizer(self.distiller, config.training)
+        self.wrapped, self.fabric_optimizer = fabric.setup(self.distiller, self.optimizer)
+        self.averaged = self._make_averaged()
+        accumulate = config.training.accumulate
+        self.updates_per_epoch = math.ceil(len(train_loader) / accumulate)
+        self.schedule = self._make_schedule()
+        self.total_steps = config.training.epochs * len(train_loader)
+        self.log_every = max(1, len(train_loader) // 20)
+        self.position = Position()
+        self.tally = self._new_tally()
+        self._started = 0.0
+        self._stepped = 0.0
+        self._saved = 0.0
+
+    # What the user would call the story: train an epoch, look at the validation split, keep what is good, go on.
+
+    def fit(self, journal: Journal) -> None:
+        """Train until the last epoch is done.
+
+        Raises:
+            Interrupted: SIGTERM or Ctrl-C came; the state is on disk.
+            TrainingError: a loss was not finite; the last good checkpoint is intact.
+        """
+        epochs, steps = self.config.training.epochs, len(self.train_loader)
+        self.observer.on_start(
+            title=self.config.method.name,
+            epochs=epochs,
+            steps_per_epoch=steps,
+            first_step=self.position.epoch * steps + self.position.step,
+        )
+        self._started = self._saved = time.monotonic() - self.position.seconds
+        self._saved = time.monotonic()
+        with StopRequest() as stop:
+            while self.position.epoch < epochs:
+                self._train_epoch(journal, stop)
+                self._close_epoch(journal)
+
+    def _train_epoch(self, journal: Journal, stop: StopRequest) -> None:
+        position, accumulate = self.position, self.config.training.accumulate
+        self.wrapped.train()
+        self._stepped = time.monotonic()
+        steps = len(self.train_loader)
+        for batch in self.train_loader.epoch(position.epoch, position.step):
+            losses = self._step(batch)
+            self.tally.add(losses, batch.target.to(self.device), position.epoch * steps + position.step)
+            position.step += 1
+            if position.step % self.log_every == 0 or position.step == steps:
+                self._log_step(journal, losses, len(losses.logits))
+            at_update = position.step % accumulate == 0 or position.step == steps
+            if at_update and position.step < steps:
+                self._save_if_due(journal)
+                if stop.signal_number is not None:
+                    self._stop(journal, stop.signal_number)
+        if stop.signal_number is not None:
+            # The epoch is whole: close it first, so that resuming starts with the next one.
+            self._close_epoch(journal)
+            self._stop(journal, stop.signal_number)
+
+    def _step(self, batch: LoadedBatch) -> Losses:
+        training, position = self.config.training, self.position
+        images, target, soft_target = self._to_device(batch)
+        update, position_in_update = divmod(position.step, training.accumulate)
+        is_last = position_in_update == training.accumulate - 1 or position.step == len(self.train_loader) - 1
+        self.schedule.apply(self.optimizer, position.epoch * self.updates_per_epoch + update)
+        losses: Losses = self.wrapped(
+            images, target, batch.index.to(self.device), position.epoch, soft_target
+        )
+        # The last update of an epoch may hold fewer batches; each counts by its share of that update.
+        batches = min(training.accumulate, len(self.train_loader) - update * training.accumulate)
+        with self.fabric.no_backward_sync(self.wrapped, enabled=not is_last):
+            self.fabric.backward(losses.loss / batches)
+        if is_last:
+            if training.gradient_clip:
+                self.fabric.clip_gradients(
+                    self.wrapped,
+                    self.fabric_optimizer,
+                    max_norm=training.gradient_clip,
+                    error_if_nonfinite=False,
+                )
+            self.fabric_optimizer.step()
+            self.fabric_optimizer.zero_grad(set_to_none=True)
+            if self.averaged is not None:
+                self.averaged.update_parameters(self.distiller.student)
+        return losses
+
+    def _to_device(self, batch: LoadedBatch) -> tuple[Tensor, Tensor, Tensor | None]:
+        training, position = self.config.training, self.position
+        memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
+        images = batch.images.to(self.device, non_blocking=True, memory_format=memory_format)
+        target = batch.target.to(self.device, non_blocking=True)
+        if not (training.mixup or training.cutmix):
+            return images, target, None
+        images, soft_target = mix_batch(
+            images, target, self.distiller.student.shapes.logits, mixup=training.mixup, cutmix=training.cutmix,
+            seed=self.config.seed, epoch=position.epoch, step=position.step,
+        )  # fmt: skip
+        return images, soft_target.argmax(1), soft_target
+
+    def _close_epoch(self, journal: Journal) -> None:
+        position = self.position
+        self.tally.check_finite()
+        val = None
+        if self.val_loader is not None:
+            val = score_answers(self.answer(self.judged, self.val_loader), self.val_teacher)
+        is_best = position.prefers(val)
+        if is_best:
+            position.best_epoch, position.best_val = position.epoch, val
+            save_network(self.judged, self.folder / "student.safetensors")
+        position.last_val = val
+        position.seconds = time.monotonic() - self._started
+        record = {
+            "epoch": position.epoch, "seconds": position.seconds, "train": self.tally.summary(), "val": val,
+            "best": is_best, "lr": self.optimizer.param_groups[0]["lr"],
+        }  # fmt: skip
+        journal.write("epoch", (position.epoch + 1) * len(self.train_loader), **record)
+        for name in self.tally.flat_terms():
+            self.observer.on_warning(
+                f"The term {name!r} was 0 in every step of epoch {position.epoch + 1}: it teaches the student nothing."
+            )
+        position.epoch, position.step = position.epoch + 1, 0
+        self.tally = self._new_tally()
+        self.save(journal)
+        if is_best:
+            with replacing(self.folder / "best.ckpt") as partial:
+                shutil.copyfile(self.folder / "last.ckpt", partial)
+        self.observer.on_epoch(record)
+
+    def _log_step(self, journal: Journal, losses: Losses, images: int) -> None:
+        self.tally.check_finite()
+        position, now = self.position, time.monotonic()
+        step = position.epoch * len(self.train_loader) + position.step
+        raw = torch.stack([losses.raw[n].detach().float() for n in self.tally.terms]).tolist()
+        weighted = torch.stack([losses.weighted[n].detach().float() for n in self.tally.terms]).tolist()
+        terms = {n: {"raw": raw[i], "weighted": weighted[i]} for i, n in enumerate(self.tally.terms)}
+        journal.write(
+            "step", step, epoch=position.epoch, total_steps=self.total_steps,
+            lr=self.optimizer.param_groups[0]["lr"], loss=sum(weighted), terms=terms, seconds=now - self._started,
+        )  # fmt: skip
+        steps = (position.step - 1) % self.log_every + 1
+        rate = steps * images / max(1e-9, now - self._stepped)
+        self._stepped = now
+        self.observer.on_step(
+            epoch=position.epoch,
+            step=step,
+            total_steps=self.total_steps,
+            loss=sum(weighted),
+            images_per_second=rate,
+        )
+
+    # What is on disk.
+
+    def _save_if_due(self, journal: Journal) -> None:
+        if time.monotonic() - self._saved >= 60 * self.config.training.checkpoint_minutes:
+            self.tally.check_finite()
+            self.save(journal)
+
+    def _stop(self, journal: Journal, signal_number: int) -> None:
+        self.tally.check_finite()
+        self.save(journal)
+        if self.position.best_epoch < 0:
+            save_network(self.judged, self.folder / "student.safetensors")
+        raise Interrupted(
+            signal_number,
+            f"Stopped in epoch {self.position.epoch + 1} of {self.config.training.epochs} after {self.position.step} of "
+            f"its {len(self.train_loader)} steps; nothing is lost. Go on with: dropkd resume {self.folder}",
+        )
+
+    def save(self, journal: Journal) -> None:
+        """Write ``last.ckpt``."""
+        self.position.seconds = time.monotonic() - self._started if self._started else 0.0
+        content = {
+            "position": asdict(self.position),
+            "distiller": self.distiller.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "averaged": self.averaged.state_dict() if self.averaged is not None else None,
+            "precision": self.fabric._precision.state_dict(),
+            "tally": self.tally.state_dict(),
+            "random": random_state(),
+            "journal_size": journal.size,
+            "data_sha256": self.data_sha256,
+        }
+        save_checkpoint(self.folder / "last.ckpt", content)
+        self._saved = time.monotonic()
+
+    def restore(self) -> int:
+        """Take everything back from ``last.ckpt``; return the size that the journal had then.
+
+        Raises:
+            RunError: there is no checkpoint, it can't be read, or the training images have changed since.
+        """
+        content = load_checkpoint(self.folder / "last.ckpt")
+        if content["data_sha256"] != self.data_sha256:
+            raise RunError(
+                f"The training images are no longer those that {str(self.folder)!r} was started with: files were added, "
+                "removed, renamed or changed. Put them back, or start a new run."
+            )
+        self.position = Position(**content["position"])
+        self.distiller.load_state_dict(content["distiller"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(content["averaged"])
+        self.fabric._precision.load_state_dict(content["precision"])
+        self.tally.load_state_dict(content["tally"])
+        restore_random_state(content["random"])
+        return int(content["journal_size"])
+
+    # Small parts.
+
+    @property
+    def judged(self) -> Network:
+        """The network that validation judges and the run keeps: the moving average where there is one."""
+        if self.averaged is None:
+            return self.distiller.student
+        return cast(Network, self.averaged.module)
+
+    def answer(self, network: Network, loader: EvalLoader) -> Answers:
+        """Return a network's answers to a split, in the run's precision."""
+        with self.fabric.autocast():
+            return answer_split(network, loader, self.device)
+
+    def _make_averaged(self) -> AveragedModel | None:
+        decay = self.config.training.ema_decay
+        if not decay:
+            return None
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        return AveragedModel(self.distiller.student, multi_avg_fn=average, use_buffers=True)
+
+    def _make_schedule(self) -> Schedule:
+        training = self.config.training
+        return Schedule(
+            kind=training.schedule,
+            total_steps=training.epochs * self.updates_per_epoch,
+            steps_per_epoch=self.updates_per_epoch,
+            warmup_steps=round(training.warmup_epochs * self.updates_per_epoch),
+            milestones=tuple(training.milestones),
+            decay_factor=training.decay_factor,
+        )
+
+    def _new_tally(self) -> Tally:
+        terms = ["cross_entropy", *sorted(self.distiller.method.active)]
+        return Tally(terms, self.device)

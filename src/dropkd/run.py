@@ -1,0 +1,153 @@
+"""A run folder, opened: the only thing that evaluation, prediction and the report need of a training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dropkd.config import Config, load_config
+from dropkd.data import EvalLoader, Split
+from dropkd.engine.evaluation import answer_split
+from dropkd.engine.journal import read_journal
+from dropkd.engine.plan import evaluation_frame
+from dropkd.errors import DataError, RunError
+from dropkd.models import Network, open_network
+
+__all__ = ["Prediction", "Run", "frame_loader"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A student's answer to one image file.
+
+    Args:
+        path: the file.
+        label: the class with the highest probability.
+        probability: that probability, 0..1.
+        top: the likeliest classes with their probabilities, likeliest first.
+    """
+
+    path: Path
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Args:
+        folder: where it is.
+    """
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Open a run folder.
+
+        Raises:
+            RunError: there is none, or it is no run folder.
+        """
+        path = Path(folder)
+        if not path.is_dir():
+            raise RunError(f"There is no run folder {str(folder)!r}.")
+        if not (path / "config.yaml").is_file():
+            raise RunError(f"{str(folder)!r} is no run folder: it has no config.yaml.")
+        return cls(path)
+
+    @cached_property
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return load_config(self.folder / "config.yaml")
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The final numbers, ``metrics.json``; empty while the run goes on."""
+        path = self.folder / "metrics.json"
+        if not path.is_file():
+            return {}
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return content
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """What each epoch brought, from ``metrics.jsonl``."""
+        return [
+            record for record in read_journal(self.folder / "metrics.jsonl") if record["event"] == "epoch"
+        ]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.metrics.get("status") == "finished"
+
+    def network(self) -> Network:
+        """Return the selected student with its preprocessing and taps, in eval mode.
+
+        Raises:
+            RunError: the run stopped before its first epoch was done.
+        """
+        path = self.folder / "student.safetensors"
+        if not path.is_file():
+            raise RunError(
+                f"{str(self.folder)!r} holds no student yet. Go on with: dropkd resume {self.folder}"
+            )
+        return open_network(path).eval()
+
+    def student(self) -> nn.Module:
+        """Return the selected student as the plain library model, in eval mode; it wants normalised images."""
+        return self.network().model
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names in the order of the logits."""
+        return self.network().spec.classes or ()
+
+    def predict(
+        self, paths: Sequence[str | Path], *, top: int = 5, batch_size: int = 64, device: str = "cpu"
+    ) -> list[Prediction]:
+        """Return the student's answer to each image file.
+
+        Args:
+            paths: image files.
+            top: how many classes to name for each.
+            batch_size: images at a time.
+            device: where to compute.
+
+        Raises:
+            DataError: a file is missing or can't be read as an image.
+        """
+        files = tuple(Path(path) for path in paths)
+        missing = [str(path) for path in files if not path.is_file()]
+        if missing:
+            raise DataError(f"No such image: {', '.join(map(repr, missing[:10]))}.")
+        if not files:
+            raise DataError("No images were given.")
+        network = self.network().to(device)
+        names = network.spec.classes or tuple(str(k) for k in range(network.shapes.logits))
+        split = Split("predict", files, np.zeros(len(files), dtype=np.int64))
+        answers = answer_split(
+            network, frame_loader(network, split, batch_size=batch_size), torch.device(device)
+        )
+        values, order = answers.logits.softmax(1).topk(min(top, len(names)), dim=1)
+        found = []
+        for path, probabilities, classes in zip(files, values.tolist(), order.tolist(), strict=True):
+            ranked = tuple((names[k], p) for k, p in zip(classes, probabilities, strict=True))
+            found.append(Prediction(path, ranked[0][0], ranked[0][1], ranked))
+        return found
+
+
+def frame_loader(network: Network, split: Split, *, batch_size: int = 64, workers: int = 0) -> EvalLoader:
+    """Return a loader of the frames that a network wants in evaluation."""
+    size = evaluation_frame(network.spec.image_size, network.spec.crop_fraction)
+    return EvalLoader(split, size=size, batch_size=batch_size, workers=workers)
