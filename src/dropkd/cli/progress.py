@@ -126,9 +126,10 @@ def describe_epoch(record: Mapping[str, Any], title: str, epochs: int) -> Text:
         f"{title}  epoch {record['epoch'] + 1:>{width}}/{epochs}",
         f"loss {train['loss']:.3f}",
         f"train {100 * train['accuracy']:5.2f} %",
-        f"val {100 * val['accuracy']:5.2f} %{'*' if record.get('best') else ' '}",
     ]
-    if val.get("agreement") is not None:
+    if val is not None:
+        parts.append(f"val {100 * val['accuracy']:5.2f} %{'*' if record.get('best') else ' '}")
+    if val is not None and val.get("agreement") is not None:
         parts.append(f"agrees with teacher {100 * val['agreement']:5.2f} %")
     shares = {name: term.get("share") for name, term in train.get("terms", {}).items()}
     if len(shares) > 1:
