@@ -28,13 +28,9 @@ _ERASED_SHARE, _ERASED_LOG_RATIO = (0.02, 0.25), math.log(10 / 3)
 _SQUARE_SHARE = 0.5
 
 # The columns of the random numbers; a number must not be used for two things.
-_FLIP, _DOWN, _ACROSS, _SHARE, _STRETCH, _ERASE, _ERASE_SHARE, _ERASE_RATIO, _ERASE_ACROSS, _ERASE_DOWN = (
-    range(10)
-)
+_FLIP, _DOWN, _ACROSS, _SHARE, _STRETCH, _ERASE, _ERASE_SHARE, _ERASE_RATIO, _ERASE_ACROSS, _ERASE_DOWN = range(10)
 _BRIGHTNESS, _CONTRAST, _SATURATION = range(10, 13)
-_FIRST_CHANGE, _FIRST_STRENGTH, _SECOND_CHANGE, _SECOND_STRENGTH, _SIDE, _SQUARE_ACROSS, _SQUARE_DOWN = range(
-    13, 20
-)
+_FIRST_CHANGE, _FIRST_STRENGTH, _SECOND_CHANGE, _SECOND_STRENGTH, _SIDE, _SQUARE_ACROSS, _SQUARE_DOWN = range(13, 20)
 
 
 @dataclass(frozen=True)
@@ -70,9 +66,7 @@ class Augmentation:
         self.seed = seed
         self.views = [_plan_view(views, i) for i in range(len(views))]
 
-    def render(
-        self, images: Iterable[Picture | Pixels], index: NDArray[np.int64], epoch: int
-    ) -> NDArray[np.uint8]:
+    def render(self, images: Iterable[Picture | Pixels], index: NDArray[np.int64], epoch: int) -> NDArray[np.uint8]:
         """Return the views of a batch, (V, B, H, W, 3) uint8.
 
         Args:
@@ -98,9 +92,7 @@ class Augmentation:
         flip = draws[_FLIP] < (0.5 if recipe.flip else 0.0)
         if recipe.augmentation == "crop-flip":
             reach = 2 * recipe.crop_padding + 1
-            shifts = [
-                np.floor(draws[c] * reach).astype(np.int64) - recipe.crop_padding for c in (_DOWN, _ACROSS)
-            ]
+            shifts = [np.floor(draws[c] * reach).astype(np.int64) - recipe.crop_padding for c in (_DOWN, _ACROSS)]
             return [flip.tolist(), *(s.tolist() for s in shifts)]
         if recipe.augmentation == "resized-crop":
             low, high = recipe.scale
@@ -112,9 +104,7 @@ class Augmentation:
     def _place(self, out: Pixels, image: Picture | Pixels, table: list[list[float]], row: int) -> None:
         if self.recipe.augmentation == "crop-flip":
             flip, down, right = (column[row] for column in table)
-            limit_down, limit_right = (
-                _limit(int(s), n) for s, n in zip((down, right), self.size, strict=True)
-            )
+            limit_down, limit_right = (_limit(int(s), n) for s, n in zip((down, right), self.size, strict=True))
             shift_into(out, fit_frame(image, self.size), limit_down, limit_right, bool(flip))
         elif self.recipe.augmentation == "resized-crop":
             flip, share, stretch, across, down = (column[row] for column in table)
@@ -144,9 +134,7 @@ class Augmentation:
         if recipe.erase_probability and draws[_ERASE][row] < recipe.erase_probability:
             share = _ERASED_SHARE[0] + (_ERASED_SHARE[1] - _ERASED_SHARE[0]) * draws[_ERASE_SHARE][row]
             ratio = math.exp((2 * draws[_ERASE_RATIO][row] - 1) * _ERASED_LOG_RATIO)
-            _fill(
-                out, erased_box(self.size, share, ratio, draws[_ERASE_ACROSS][row], draws[_ERASE_DOWN][row])
-            )
+            _fill(out, erased_box(self.size, share, ratio, draws[_ERASE_ACROSS][row], draws[_ERASE_DOWN][row]))
 
 
 class _Draws:
@@ -166,9 +154,7 @@ def _plan_view(views: tuple[str, ...], position: int) -> _View:
     """Return a view's plan; the n-th mirrored view shares the random numbers of the n-th standard view."""
     kind = views[position]
     if kind not in VIEW_KINDS:
-        raise ConfigError(
-            f"unknown view {kind!r}. There are: {', '.join(VIEW_KINDS)}.{did_you_mean(kind, VIEW_KINDS)}"
-        )
+        raise ConfigError(f"unknown view {kind!r}. There are: {', '.join(VIEW_KINDS)}.{did_you_mean(kind, VIEW_KINDS)}")
     number = views[:position].count(kind)
     return _View((1 if kind == "strong" else 0, number), kind == "strong", kind == "mirrored")
 

@@ -70,9 +70,7 @@ def change_strongly(image: Picture, choice: float, strength: float) -> Picture:
 
 
 def _transform(image: Picture, matrix: tuple[float, float, float, float, float, float]) -> Picture:
-    return image.transform(
-        image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=GREY
-    )
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=GREY)
 
 
 def _between(low: float, high: float, strength: float) -> float:

@@ -76,23 +76,21 @@ def find_files(root: Path) -> FolderFiles:
     _check_depth(root, top, left)
     found.classes = _check_classes(root, found.files, left, splits)
     found.notes += _note(root, left.others, "file that is no image", "files that are no images")
-    found.notes += _note(
-        root, left.loose, "image outside the class folders", "images outside the class folders"
-    )
+    found.notes += _note(root, left.loose, "image outside the class folders", "images outside the class folders")
     found.notes += _note(root, left.empty, "folder without images", "folders without images")
     return found
 
 
 def _list_root(root: Path) -> _Listing:
-    if not root.exists():
-        near = (
-            did_you_mean(root.name, [p.name for p in root.parent.iterdir()]) if root.parent.is_dir() else ""
-        )
+    try:
+        present, is_folder = root.exists(), root.is_dir()
+    except OSError as error:
+        raise DataError(f"can't read the data folder {str(root)!r}: {error.strerror}.") from error
+    if not present:
+        near = did_you_mean(root.name, [p.name for p in root.parent.iterdir()]) if root.parent.is_dir() else ""
         raise DataError(f"the data folder {str(root)!r} does not exist.{near}")
-    if not root.is_dir():
-        raise DataError(
-            f"the data must be a folder of images, got the file {str(root)!r}. Unpack archives first."
-        )
+    if not is_folder:
+        raise DataError(f"the data must be a folder of images, got the file {str(root)!r}. Unpack archives first.")
     top = _list_folder(root)
     if not top.folders:
         have = f"holds {len(top.images)} images but no folder per class" if top.images else "holds no images"
@@ -127,8 +125,7 @@ def _find_splits(root: Path, top: _Listing) -> dict[str, Path]:
         name = _SPLIT_NAMES.get(folder.name.lower())
         if name in splits:
             raise DataError(
-                f"{str(root)!r} has two folders for one split: {splits[name].name!r} and "
-                f"{folder.name!r}. Keep one."
+                f"{str(root)!r} has two folders for one split: {splits[name].name!r} and {folder.name!r}. Keep one."
             )
         if name:
             splits[name] = folder
@@ -193,11 +190,7 @@ def _check_classes(
     classes = sorted(files[first])
     folder = splits.get(first, root)
     if not classes:
-        have = (
-            f"holds {_count(len(left.loose), 'image')} but no folder per class"
-            if left.loose
-            else "holds no images"
-        )
+        have = f"holds {_count(len(left.loose), 'image')} but no folder per class" if left.loose else "holds no images"
         raise DataError(f"the folder {str(folder)!r} {have}. {_LAYOUTS}")
     problems = [text for name in files if (text := _compare_classes(splits, name, files, classes))]
     if problems:

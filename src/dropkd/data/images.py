@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from dropkd.errors import DataError
 
@@ -23,8 +24,35 @@ IMAGE_SUFFIXES = frozenset(
     )
 )
 
-_ORIENTATION = 0x0112
+# What a file may hold, whatever its name says: formats that Pillow decodes without a foreign program.
+_FORMATS = (
+    "PNG",
+    "JPEG",
+    "MPO",
+    "BMP",
+    "DIB",
+    "GIF",
+    "WEBP",
+    "AVIF",
+    "TIFF",
+    "PPM",
+    "JPEG2000",
+    "TGA",
+    "ICO",
+)
 _WHITE = (255, 255, 255, 255)
+
+# The EXIF tag for how a camera was held, and what its values ask for; 1 is upright.
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def load_image(path: str | Path) -> Picture:
@@ -50,8 +78,9 @@ def decode_image(data: bytes) -> Picture:
     """Return the image that the bytes of a file hold, like :func:`load_image`; errors are Pillow's own."""
     image = _open(data)
     image.load()
-    ImageOps.exif_transpose(image, in_place=True)
-    return _as_rgb(image)
+    rgb = _as_rgb(image)
+    turn = _TURNS.get(_read_orientation(image))
+    return rgb if turn is None else rgb.transpose(turn)
 
 
 def decode_reduced(data: bytes) -> tuple[tuple[int, int], Picture]:
@@ -67,8 +96,8 @@ def decode_reduced(data: bytes) -> tuple[tuple[int, int], Picture]:
     width, height = image.size
     image.draft("RGB", (1, 1))
     image.load()
-    turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    return ((width, height) if turned else (height, width)), image
+    on_its_side = _read_orientation(image) >= 5
+    return ((width, height) if on_its_side else (height, width)), image
 
 
 def explain_failure(error: Exception) -> str:
@@ -85,7 +114,22 @@ def explain_failure(error: Exception) -> str:
 def _open(data: bytes) -> Picture:
     if not data:
         raise ValueError("the file is empty (0 bytes)")
-    return Image.open(BytesIO(data))
+    return Image.open(BytesIO(data), formats=_known_formats())
+
+
+@cache
+def _known_formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _read_orientation(image: Picture) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        # Broken metadata doesn't make an image unreadable.
+        return 1
+    return value if isinstance(value, int) and value in _TURNS else 1
 
 
 def _as_rgb(image: Picture) -> Picture:

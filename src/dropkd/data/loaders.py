@@ -99,7 +99,9 @@ class TrainLoader:
         return full if self.drop_last or not rest else full + 1
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[LoadedBatch]:
-        """Return the steps of an epoch, from step ``start`` on."""
+        """Return the steps of an epoch, from step ``start`` on. Take one epoch at a time."""
+        if not 0 <= start <= len(self):
+            raise ValueError(f"start must lie in 0..{len(self)}, got {start}")
         order = counters.permutation(counters.stream_key(self.seed, epoch, _ORDER), len(self.split))
         return self._batches.load([(epoch, s) for s in _cut_steps(order, self.batch_size)[start : len(self)]])
 
@@ -135,9 +137,7 @@ class _Frames:
 
     size: tuple[int, int]
 
-    def render(
-        self, images: Iterable[Picture | Pixels], index: NDArray[np.int64], epoch: int
-    ) -> NDArray[np.uint8]:
+    def render(self, images: Iterable[Picture | Pixels], index: NDArray[np.int64], epoch: int) -> NDArray[np.uint8]:
         out = np.empty((1, len(index), *self.size, 3), np.uint8)
         for row, image in enumerate(images):
             out[0, row] = fit_frame(image, self.size)
@@ -157,9 +157,7 @@ class _Files:
 class _Renderer(Dataset["LoadedBatch | DropKDError"]):
     """Makes the batch of a step, here or in a worker."""
 
-    def __init__(
-        self, source: _Files | Pack, targets: NDArray[np.int64], augmentation: Augmentation | _Frames
-    ) -> None:
+    def __init__(self, source: _Files | Pack, targets: NDArray[np.int64], augmentation: Augmentation | _Frames) -> None:
         self.source = source
         self.targets = targets
         self.augmentation = augmentation
@@ -215,7 +213,11 @@ class _Batches:
         self.sampler.steps = steps
         for batch in self.loader or map(self.renderer.__getitem__, steps):
             if isinstance(batch, DropKDError):
-                raise batch
+                try:
+                    raise batch
+                finally:
+                    # Error, traceback and frame would hold each other, and with them the workers.
+                    del batch
             yield batch
 
 

@@ -40,7 +40,8 @@ def open_data(
     Args:
         path: the folder.
         seed: picks the images of the splits that are cut.
-        validation_fraction: the share of the images that validation gets (test as much, where it is cut too).
+        validation_fraction: the share of the images that validation gets (test as much, where it is cut too);
+            with 0, where there is a ``train`` folder, there is no validation split.
         skip_unreadable: leave out files that can't be decoded instead of raising an error.
         progress: called with the number of files read so far and of all.
 
@@ -56,16 +57,13 @@ def open_data(
     keep = _keep_readable(root, table, readings, skip_unreadable, notes)
     rows = {name: keep & (table.split == name) for name in found.files}
     rows = _cut_splits(root, table, rows, seed, validation_fraction, notes)
-    splits = {
-        name: _make_split(name, root, table, readings, np.flatnonzero(chosen))
-        for name, chosen in rows.items()
-    }
+    splits = {name: _make_split(name, root, table, readings, np.flatnonzero(chosen)) for name, chosen in rows.items()}
     sizes = readings.sizes[keep]
     height, width = np.median(readings.sizes[rows["train"]], axis=0).astype(int).tolist()
     for note in notes:
         _LOG.info("%s: %s", root, note)
     return ImageData(
-        root, found.classes, splits["train"], splits["val"], splits.get("test"), (height, width),
+        root, found.classes, splits["train"], splits.get("val"), splits.get("test"), (height, width),
         bool((sizes == (height, width)).all()), tuple(notes),
     )  # fmt: skip
 
@@ -101,15 +99,15 @@ def _keep_readable(
     if readings.failures:
         bad = sorted(readings.failures)
         keep[bad] = False
-        listed = "".join(f"\n  {table.relative[i]}: {readings.failures[i]}" for i in bad[:_LISTED])
-        rest = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
-        what = f"{len(bad)} of {len(table.paths)} images can't be read"
+        listed = [f"{table.relative[i]}: {readings.failures[i]}" for i in bad[:_LISTED]]
+        listed += [f"and {len(bad) - _LISTED} more"] if len(bad) > _LISTED else []
         if not skip_unreadable:
+            lines = "".join(f"\n  {line}" for line in listed)
             raise DataError(
-                f"{str(root)!r}: {what}:{listed}{rest}\n"
+                f"{str(root)!r}: {len(bad)} of {len(table.paths)} images can't be read:{lines}\n"
                 "Mend or remove them, or leave them out with --skip-unreadable (data.skip_unreadable=true)."
             )
-        notes.append(f"skipped, as {what}:{listed}{rest}")
+        notes.append(f"skipped {len(bad)} of {len(table.paths)} images that can't be read ({'; '.join(listed)})")
     for name in np.unique(table.split):
         counts = np.bincount(table.target[keep & (table.split == name)], minlength=len(table.classes))
         if not counts.all():
@@ -134,7 +132,9 @@ def _cut_splits(
         counts = ", ".join(f"{parts[n].sum()} {n}" for n in ("train", "val", "test"))
         notes.append(f"split by class with seed {seed}, {percent} each for val and test: {counts} images")
         return parts
-    if "val" not in rows:
+    if "val" not in rows and fraction == 0:
+        notes.append("no validation split: all training images are trained on, and the last epoch is kept")
+    elif "val" not in rows:
         cut = _cut_by_class(root, table, rows["train"], ("val",), seed, fraction)
         notes.append(
             f"no val/ folder: {cut['val'].sum()} images cut from train/ for validation "
@@ -155,17 +155,13 @@ def _cut_by_class(
     """
     if not 0 < fraction < 1 / len(names):
         raise ConfigError(
-            f"data.validation_fraction must lie between 0 and {1 / len(names):g}, "
-            f"both excluded, got {fraction!r}."
+            f"data.validation_fraction must lie between 0 and {1 / len(names):g}, both excluded, got {fraction!r}."
         )
     _check_counts(root, table, chosen, len(names) + 1)
     parts = {name: np.zeros(len(chosen), bool) for name in ("train", *names)}
     for label in range(len(table.classes)):
         rows = np.flatnonzero(chosen & (table.target == label))
-        keys = [
-            hashlib.sha256(f"{seed}\0{table.relative[i]}".encode(errors="surrogateescape")).digest()
-            for i in rows
-        ]
+        keys = [hashlib.sha256(f"{seed}\0{table.relative[i]}".encode(errors="surrogateescape")).digest() for i in rows]
         order = rows[sorted(range(len(rows)), key=keys.__getitem__)]
         size = min(max(1, round(len(rows) * fraction)), (len(rows) - 1) // len(names))
         for k, name in enumerate(names):

@@ -58,9 +58,7 @@ class Recipe:
         if self.crop_padding < 0:
             raise ConfigError(f"crop_padding must be 0 or more pixels, got {self.crop_padding!r}.")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ConfigError(
-                f"scale must be two shares of the area, 0 < low <= high <= 1, got {self.scale!r}."
-            )
+            raise ConfigError(f"scale must be two shares of the area, 0 < low <= high <= 1, got {self.scale!r}.")
         for name in ("erase_probability", "color_jitter"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must lie in [0, 1], got {getattr(self, name)!r}.")

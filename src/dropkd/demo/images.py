@@ -59,7 +59,7 @@ def load_demo_split(name: str) -> DemoSplit:
 
 
 def unpack_demo_images(folder: Path) -> Path:
-    """Write the bundled images to an image folder, ``train/CLASS/*.png`` and ``test/CLASS/*.png``; return it.
+    """Write the bundled images to an image folder, ``train/CLASS/*`` and ``test/CLASS/*``; return it.
 
     The folder appears when it is whole: a stop in between leaves nothing that could be taken for it. One that
     is whole already is left alone.
@@ -74,7 +74,7 @@ def unpack_demo_images(folder: Path) -> Path:
         return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(
-            f"{str(folder)!r} is in the way: it is no complete copy of the demo images, {missing} are missing. "
+            f"{str(folder)!r} is in the way: {missing} of the demo images are missing there. "
             "Remove it or name another folder."
         )
     try:
