@@ -87,9 +87,7 @@ def test_what_is_dumped_loads_as_the_same(recipe: Path) -> None:
         "training: {epochs: 3, lr: 1e-5, precision: 16, milestones: [1, 2]}\n"
         "data: {path: x}\n"
     )
-    with pytest.raises(
-        ConfigError, match=r"recipe.yaml: line 8: key 'data' stands twice \(first on line 1\)"
-    ):
+    with pytest.raises(ConfigError, match=r"recipe.yaml: line 8: key 'data' stands twice \(first on line 1\)"):
         load_config(recipe)
     recipe.write_text(recipe.read_text().partition("data: {")[0])
     config = load_config(recipe)
@@ -132,9 +130,7 @@ def test_yaml_scalars_mean_what_they_look_like(text: str, value: Any) -> None:
 
 
 def test_every_mistake_is_named_at_once_with_its_source(recipe: Path) -> None:
-    recipe.write_text(
-        "data: images\nstudnt: resnet18\ntraining: {epochs: 0, mometum: 0.9}\nteacher_check: maybe\n"
-    )
+    recipe.write_text("data: images\nstudnt: resnet18\ntraining: {epochs: 0, mometum: 0.9}\nteacher_check: maybe\n")
     lines = mistakes(
         recipe,
         ["training.lr=0", "nonsense"],
@@ -183,9 +179,7 @@ def test_every_mistake_is_named_at_once_with_its_source(recipe: Path) -> None:
         ("loggers=[tensorbord]", "got 'tensorbord'. Did you mean 'tensorboard'?"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_is_wanted_and_what_was_got(
-    recipe: Path, override: str, message: str
-) -> None:
+def test_a_wrong_value_is_named_with_what_is_wanted_and_what_was_got(recipe: Path, override: str, message: str) -> None:
     recipe.write_text(LEAST)
     (line,) = mistakes(recipe, [override])
     assert line.startswith(f"--set {override}: '{override.partition('=')[0]}")

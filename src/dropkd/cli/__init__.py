@@ -23,7 +23,7 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows ``dropkd``; None takes the process's own.
     """
     from dropkd.cli.app import app
-    from dropkd.cli.failures import explain_bug, explain_mistake, explain_stop
+    from dropkd.cli.failures import explain_bug, explain_interrupt, explain_mistake, explain_stop
     from dropkd.engine.signals import Interrupted
     from dropkd.errors import DropKDError
 
@@ -34,7 +34,7 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as stop:
         return explain_stop(stop)
     except KeyboardInterrupt:
-        return 130
+        return explain_interrupt()
     except DropKDError as error:
         return explain_mistake(error)
     except Exception:

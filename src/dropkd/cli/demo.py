@@ -51,7 +51,7 @@ def _write_out(command: tuple[str, ...]) -> str:
 
 def _print_comparison(runs: tuple[Path, ...]) -> None:
     from dropkd.cli.console import output
-    from dropkd.cli.tables import add_row, make_table, say_percent
+    from dropkd.cli.tables import add_row, make_table, print_heading, say_percent
 
     table = make_table(
         "student trained",
@@ -59,7 +59,6 @@ def _print_comparison(runs: tuple[Path, ...]) -> None:
         "test",
         "agrees with teacher",
         "seconds",
-        title="The same student, three ways",
     )
     teacher = None
     for run in runs:
@@ -73,4 +72,5 @@ def _print_comparison(runs: tuple[Path, ...]) -> None:
         table.add_section()
         figures = [say_percent(teacher["splits"].get(name, {}).get("accuracy")) for name in ("val", "test")]
         add_row(table, f"(the teacher, {teacher['parameters']:,} parameters)", *figures, "", "")
+    print_heading("The same student, three ways")
     output.print(table)

@@ -10,7 +10,7 @@ from dropkd.cli.console import errors
 from dropkd.engine.signals import Interrupted
 from dropkd.errors import DropKDError
 
-__all__ = ["explain_bug", "explain_mistake", "explain_stop"]
+__all__ = ["explain_bug", "explain_interrupt", "explain_mistake", "explain_stop"]
 
 
 def explain_mistake(error: DropKDError) -> int:
@@ -24,6 +24,12 @@ def explain_stop(stop: Interrupted) -> int:
     """Print where a run stopped and how to go on; the exit code of a process that this signal ended."""
     _print_labelled("stopped", "bold yellow", str(stop))
     return 128 + stop.signal_number
+
+
+def explain_interrupt() -> int:
+    """Say that Ctrl-C was heard where there is nothing to go on with; exit code 130."""
+    _print_labelled("stopped", "bold yellow", "by Ctrl-C")
+    return 130
 
 
 def explain_bug() -> int:

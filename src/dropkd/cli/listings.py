@@ -36,9 +36,7 @@ def models(
     pattern: Annotated[
         str, typer.Argument(metavar="[PATTERN]", help="Names to list, e.g. 'resnet*'.", show_default=False)
     ] = "*",
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="Only those with published weights.")
-    ] = False,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Only those with published weights.")] = False,
 ) -> None:
     """List the models that can be a student or a teacher.
 
@@ -66,9 +64,7 @@ def _print_methods(classes: dict[str, type[Method]]) -> None:
     from dropkd.cli.console import output
     from dropkd.cli.tables import add_row, make_table
 
-    table = make_table(
-        "method", "reads of the teacher", "terms (default weight)", "what it does", figures=False
-    )
+    table = make_table("method", "reads of the teacher", "terms (default weight)", "what it does", figures=False)
     for name, cls in classes.items():
         add_row(
             table,
@@ -100,9 +96,7 @@ def _print_method(name: str, cls: type[Method]) -> None:
     table.add_section()
     weights = {"cross_entropy": cls.cross_entropy_weight, **cls.terms}
     for term, weight in weights.items():
-        meaning = (
-            "weight of the labels' cross-entropy" if term == "cross_entropy" else f"weight of the term {term}"
-        )
+        meaning = "weight of the labels' cross-entropy" if term == "cross_entropy" else f"weight of the term {term}"
         add_row(table, f"method.weights.{term}", f"{weight:g}", "a number, at least 0", meaning)
     add_row(
         table,

@@ -63,9 +63,7 @@ DryRun = Annotated[
 ]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option(
-        "--config", "-c", metavar="FILE.yaml", help="Read settings from a file.", rich_help_panel=_RUN
-    ),
+    typer.Option("--config", "-c", metavar="FILE.yaml", help="Read settings from a file.", rich_help_panel=_RUN),
 ]
 Set = Annotated[
     list[str] | None,
@@ -80,9 +78,7 @@ Set = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    typer.Option(
-        "--seed", metavar="N", help="Seed of every random number. Default: 0.", rich_help_panel=_RUN
-    ),
+    typer.Option("--seed", metavar="N", help="Seed of every random number. Default: 0.", rich_help_panel=_RUN),
 ]
 Baseline = Annotated[
     bool | None,
@@ -100,9 +96,7 @@ Epochs = Annotated[
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", metavar="N", help="Images a step.", rich_help_panel=_TRAIN)
 ]
-Lr = Annotated[
-    float | None, typer.Option("--lr", metavar="X", help="Peak learning rate.", rich_help_panel=_TRAIN)
-]
+Lr = Annotated[float | None, typer.Option("--lr", metavar="X", help="Peak learning rate.", rich_help_panel=_TRAIN)]
 ImageSize = Annotated[
     str | None,
     typer.Option(
@@ -152,9 +146,7 @@ Workers = Annotated[
     int | None,
     typer.Option("--workers", metavar="N", help="Processes that read images.", rich_help_panel=_MACHINE),
 ]
-Threads = Annotated[
-    int | None, typer.Option("--threads", metavar="N", help="CPU threads.", rich_help_panel=_MACHINE)
-]
+Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads.", rich_help_panel=_MACHINE)]
 
 # The parameters of the verbs that are keys of the configuration, and how the user writes them.
 _KEYS = {

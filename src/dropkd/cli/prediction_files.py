@@ -32,9 +32,7 @@ def check_format(path: Path) -> None:
         RunError: no known suffix, or no folder to write into.
     """
     if path.suffix.lower() not in _SUFFIXES:
-        raise RunError(
-            f"--output {path}: the name must end in one of {', '.join(_SUFFIXES)}, got {path.suffix!r}"
-        )
+        raise RunError(f"--output {path}: the name must end in one of {', '.join(_SUFFIXES)}, got {path.suffix!r}")
     if path.is_dir():
         raise RunError(f"--output {path}: a folder of this name is in the way")
     if not path.parent.is_dir():
@@ -52,9 +50,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(
-            file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
-        )
+        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
         if not inside:
             raise DataError(f"There is no image in the folder {str(path)!r}.")
         found += inside
@@ -121,9 +117,7 @@ def _write_parquet(predictions: Sequence[Prediction], path: Path) -> None:
     import pyarrow.parquet as pq
 
     ranked = pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float64())]))
-    schema = pa.schema(
-        [("path", pa.string()), ("label", pa.string()), ("probability", pa.float64()), ("top", ranked)]
-    )
+    schema = pa.schema([("path", pa.string()), ("label", pa.string()), ("probability", pa.float64()), ("top", ranked)])
     table = pa.Table.from_pylist([_make_record(prediction) for prediction in predictions], schema=schema)
     with replacing(path) as partial:
         pq.write_table(table, partial)

@@ -79,9 +79,7 @@ class Progress(Observer):
         self._spoke = self._started
         self._show("training", title, first_step, epochs * steps_per_epoch)
 
-    def on_step(
-        self, *, epoch: int, step: int, total_steps: int, loss: float, images_per_second: float
-    ) -> None:
+    def on_step(self, *, epoch: int, step: int, total_steps: int, loss: float, images_per_second: float) -> None:
         """Move the bar, or without a terminal print a line now and then."""
         detail = f"epoch {epoch + 1}/{self._epochs}  loss {loss:.3f}  {images_per_second:,.0f} images/s"
         self._show("training", self._title, step, total_steps, detail)
@@ -133,8 +131,6 @@ def describe_epoch(record: Mapping[str, Any], title: str, epochs: int) -> Text:
         parts.append(f"agrees with teacher {100 * val['agreement']:5.2f} %")
     shares = {name: term.get("share") for name, term in train.get("terms", {}).items()}
     if len(shares) > 1:
-        parts.append(
-            "loss is " + ", ".join(f"{100 * (share or 0):.0f} % {name}" for name, share in shares.items())
-        )
+        parts.append("loss is " + ", ".join(f"{100 * (share or 0):.0f} % {name}" for name, share in shares.items()))
     parts.append(say_time(record["seconds"]))
     return Text("  ".join(parts), style="bold" if record.get("best") else "")

@@ -22,9 +22,7 @@ def evaluate(
     run: _Run,
     data: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[DATA]", help="Folder of images. Default: the run's own.", show_default=False
-        ),
+        typer.Argument(metavar="[DATA]", help="Folder of images. Default: the run's own.", show_default=False),
     ] = None,
     split: Annotated[
         str | None,
@@ -70,9 +68,7 @@ def predict(
     ],
     output_file: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Write .csv, .json or .parquet instead of a table."
-        ),
+        typer.Option("--output", "-o", metavar="FILE", help="Write .csv, .json or .parquet instead of a table."),
     ] = None,
     batch_size: _BatchSize = 64,
     device: Device = None,

@@ -21,6 +21,7 @@ __all__ = [
     "add_row",
     "make_table",
     "print_dry_run",
+    "print_heading",
     "print_line",
     "print_outcome",
     "print_scores",
@@ -42,9 +43,9 @@ def say_time(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def make_table(*columns: str, title: str | None = None, figures: bool = True) -> Table:
+def make_table(*columns: str, figures: bool = True) -> Table:
     """Return an empty table whose first column holds text, and the others too unless they hold figures."""
-    table = Table(title=Text(title) if title else None, title_justify="left", title_style="bold")
+    table = Table()
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if figures and number else "left", overflow="fold")
     return table
@@ -53,11 +54,13 @@ def make_table(*columns: str, title: str | None = None, figures: bool = True) ->
 def add_row(table: Table, *cells: object) -> None:
     """Add a row of plain text: brackets are no markup, and what a terminal would obey is shown as a mark."""
     table.add_row(
-        *(
-            Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(cell)))
-            for cell in cells
-        )
+        *(Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(cell))) for cell in cells)
     )
+
+
+def print_heading(text: str) -> None:
+    """Print the line above a table; as a title of the table it would be wrapped to the table's width."""
+    output.print(Text(text, style="bold"), soft_wrap=True)
 
 
 def print_line(label: str, value: object) -> None:
@@ -69,10 +72,11 @@ def print_outcome(run: Run) -> None:
     """Print a finished run's accuracies and where its files are."""
     metrics = run.metrics
     splits = [name for name in ("val", "test") if name in metrics.get("splits", {})]
-    table = make_table("accuracy", *splits, title=_describe_run(metrics))
+    table = make_table("accuracy", *splits)
     for label, scores in _collect_rows(metrics, run.folder):
         add_row(table, label, *(say_percent(scores.get(name, {}).get("accuracy")) for name in splits))
     output.print()
+    print_heading(_describe_run(metrics))
     output.print(table)
     print_line("run", run.folder)
     for label, name in (("student", "student.safetensors"), ("report", "report.html")):
@@ -87,23 +91,20 @@ def print_scores(scores: Mapping[str, Mapping[str, Any]], title: str) -> None:
         scores: figures by split, as under ``splits`` in ``metrics.json``.
         title: the line above the table.
     """
-    table = make_table("split", "images", "accuracy", "top 5", "UAR", "loss", "agreement", title=title)
+    table = make_table("split", "images", "accuracy", "top 5", "UAR", "loss", "agreement")
+    print_heading(title)
     for name, score in scores.items():
         fractions = [say_percent(score.get(key)) for key in ("accuracy", "top5_accuracy", "uar")]
         loss = score.get("loss")
         shown_loss = "-" if loss is None else f"{loss:.4f}"
-        add_row(
-            table, name, f"{score['images']:,}", *fractions, shown_loss, say_percent(score.get("agreement"))
-        )
+        add_row(table, name, f"{score['images']:,}", *fractions, shown_loss, say_percent(score.get("agreement")))
     output.print(table)
 
 
 def print_dry_run(plan: DryRun) -> None:
     """Print what a run would do and what it would cost."""
     output.print(Syntax(plan.config, "yaml", background_color="default"))
-    table = make_table(
-        "network", "parameters", "logits", "maps (C, H, W), shallow to deep", "embedding", figures=False
-    )
+    table = make_table("network", "parameters", "logits", "maps (C, H, W), shallow to deep", "embedding", figures=False)
     for name, shapes in (("student", plan.student), ("teacher", plan.teacher)):
         if shapes is not None:
             maps = ", ".join(map(str, shapes.maps))

@@ -105,7 +105,14 @@ def distill(
       dropkd distill photos -t runs/teacher --student resnet18 --method kd --baseline
       dropkd distill photos -t runs/teacher --student resnet18 --set method.width=64
     """
+    from dropkd.methods.registry import method_class
+
     settings = flags.assemble_config(context.params, defaults={"method.name": "dropkd"})
+    if settings.teacher is None and method_class(settings.method.name).teacher_reads:
+        raise ConfigError(
+            "--teacher is missing: the network to learn from. Give a model's name, NAME:CHECKPOINT, or the folder "
+            f"of an earlier run, e.g. one that `dropkd train {settings.data.path} --model NAME` wrote."
+        )
     run_config(settings, overwrite=overwrite, dry_run=dry_run)
 
 
@@ -135,7 +142,9 @@ def run_config(config: Config, *, overwrite: bool = False, dry_run: bool = False
     from dropkd.cli.tables import print_dry_run, print_outcome
 
     if dry_run:
-        print_dry_run(api.dry_run(config))
+        with Progress() as progress:
+            plan = api.dry_run(config, observer=progress)
+        print_dry_run(plan)
         return
     with Progress() as progress:
         run = api.run(config, overwrite=overwrite, observer=progress)

@@ -84,9 +84,7 @@ def describe_mistakes(error: ValidationError, origins: Origins) -> list[str]:
             lines.append(prefix + item["msg"].removeprefix("Value error, "))
         else:
             name = "" if flag else f"'{dotted}' "
-            lines.append(
-                f"{prefix}{name}must be {_say_wanted(item)}, got {item['input']!r}{_suggest_value(item)}"
-            )
+            lines.append(f"{prefix}{name}must be {_say_wanted(item)}, got {item['input']!r}{_suggest_value(item)}")
     return lines
 
 
@@ -123,10 +121,7 @@ def _suggest_key(key: tuple[str, ...]) -> str:
     if near:
         return near
     elsewhere = [
-        f"{section}.{name}"
-        for section in Config.model_fields
-        for name in _list_keys((section,))
-        if name == leaf
+        f"{section}.{name}" for section in Config.model_fields for name in _list_keys((section,)) if name == leaf
     ] + [name for name in Config.model_fields if name == leaf and sections]
     if elsewhere:
         return f" Did you mean '{elsewhere[0]}'?"

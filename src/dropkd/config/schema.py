@@ -176,18 +176,14 @@ class TrainingConfig(_Section):
     @model_validator(mode="after")
     def _check_together(self) -> TrainingConfig:
         if self.schedule == "step" and not self.milestones:
-            raise ValueError(
-                "'training.schedule' is 'step', which needs 'training.milestones', as in [15, 18]"
-            )
+            raise ValueError("'training.schedule' is 'step', which needs 'training.milestones', as in [15, 18]")
         if self.milestones != sorted(set(self.milestones)):
             raise ValueError(f"'training.milestones' must grow, got {self.milestones}")
         if self.nesterov and self.momentum == 0:
             raise ValueError("'training.nesterov' needs a 'training.momentum' above 0")
         epochs, warmup = self.epochs, self.warmup_epochs
         if epochs is not None and warmup is not None and warmup > epochs:
-            raise ValueError(
-                f"'training.warmup_epochs' ({warmup:g}) is more than 'training.epochs' ({epochs})"
-            )
+            raise ValueError(f"'training.warmup_epochs' ({warmup:g}) is more than 'training.epochs' ({epochs})")
         return self
 
 
