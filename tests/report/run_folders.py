@@ -45,13 +45,14 @@ class Recipe:
     start: str = "2025-03-09T10:15:00+00:00"
 
 
-def write_images(root: Path, classes: tuple[str, ...] = CLASSES) -> Path:
-    """Write test/CLASS/NNNNN.png and return the root."""
+def write_images(root: Path, classes: tuple[str, ...] = CLASSES, copies: int = 1) -> Path:
+    """Write test/CLASS/NNNNN.png and return the root; copies are shifted by a pixel each."""
     sheet = np.asarray(Image.open(SHEET))
     for k, name in enumerate(classes):
         (root / "test" / name).mkdir(parents=True, exist_ok=True)
-        for i in range(PER_CLASS):
-            tile = sheet[k * SIDE : (k + 1) * SIDE, i * SIDE : (i + 1) * SIDE]
+        for i in range(PER_CLASS * copies):
+            left = i % PER_CLASS * SIDE
+            tile = np.roll(sheet[k * SIDE : (k + 1) * SIDE, left : left + SIDE], i // PER_CLASS, axis=0)
             Image.fromarray(tile).save(root / "test" / name / f"{i:05d}.png")
     return root
 
@@ -80,7 +81,7 @@ def change_json(path: Path, **values: Any) -> None:
 
 
 def _answer(recipe: Recipe, split: str) -> dict[str, np.ndarray]:
-    """Return target, student and teacher probabilities of a split; images are as hard for one network as for another."""
+    """Return target, student and teacher probabilities of a split: some images are hard for all."""
     size, images = len(recipe.classes), len(recipe.classes) * PER_CLASS * recipe.copies
     likeness = np.eye(size) * 2.4
     for (i, j), value in ALIKE.items():
@@ -154,6 +155,7 @@ def _log(recipe: Recipe, answers: dict[str, Any]) -> str:
     final = _figures(answers["val"], "student", True)
     done = recipe.epochs if recipe.done is None else recipe.done
     random = np.random.default_rng(recipe.seed)
+    best = 0.0
     lines: list[dict[str, Any]] = [{"event": "start", "method": recipe.method}]
     if taught:
         lines.append({"event": "teacher", "accuracy": 0.9})
@@ -174,8 +176,9 @@ def _log(recipe: Recipe, answers: dict[str, Any]) -> str:
         lines.append({"event": "epoch", "epoch": epoch, "seconds": 4.1 * (epoch + 1), "lr": lr,
                       "train": {"loss": total, "accuracy": val - 0.03 + 0.06 * (1 - fade), "terms": train,
                                 "agreement": val - 0.01 if taught else None},
-                      "val": {"loss": 0.35 + fade, "accuracy": val, "agreement": val + 0.03 if taught else None},
-                      "best": epoch <= recipe.epochs - 3})  # fmt: skip
+                      "val": {"loss": 1.15 - val + fade, "accuracy": val, "agreement": val + 0.03 if taught else None},
+                      "best": val > best})  # fmt: skip
+        best = max(best, val)
     if recipe.done is None:
         lines.append({"event": "end"})
     return "".join(json.dumps(line) + "\n" for line in lines)
@@ -189,8 +192,7 @@ def _term(name: str, fade: float, random: np.random.Generator) -> float:
 def _table(recipe: Recipe, answers: dict[str, Any]) -> pa.Table:
     parts = []
     for split, found in answers.items():
-        paths = [f"test/{name}/{i % PER_CLASS:05d}.png" + f"#{i // PER_CLASS}" * (i >= PER_CLASS)
-                 for name in recipe.classes for i in range(PER_CLASS * recipe.copies)]  # fmt: skip
+        paths = [f"test/{name}/{i:05d}.png" for name in recipe.classes for i in range(PER_CLASS * recipe.copies)]
         taught = recipe.method != "plain"
         nothing = [None] * len(paths)
         parts.append(

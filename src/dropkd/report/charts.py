@@ -99,9 +99,7 @@ def draw_curves(
     return Chart(title, drawing, keys, note)
 
 
-def draw_shares(
-    title: str, series: Sequence[Series], *, write: Callable[[float], str], note: str = ""
-) -> Chart | None:
+def draw_shares(title: str, series: Sequence[Series], *, write: Callable[[float], str], note: str = "") -> Chart | None:
     """Draw shares that add up to one as stacked areas over epochs, or return None where there are none."""
     shown = [s for s in series if s.points]
     if not shown:

@@ -92,9 +92,7 @@ def build_confusion(run: RunRecord, answers: Predictions) -> Confusion | None:
     columns = len(chosen) + (total > len(chosen))
     names = tuple(run.class_name(int(k)) for k in chosen)
     headings = (*names, "other")
-    rows = tuple(
-        tuple(_cell(counts, i, j, headings) for j in range(columns)) for i in range(len(chosen))
-    )
+    rows = tuple(tuple(_cell(counts, i, j, headings) for j in range(columns)) for i in range(len(chosen)))
     totals = tuple(int(counts[i].sum()) for i in range(len(chosen)))
     return Confusion(headings[:columns], rows, totals, len(chosen), total)
 

@@ -68,7 +68,8 @@ def _describe_comparison(runs: Sequence[RunRecord], output: Path) -> dict[str, A
     split = _common_split(runs)
     groups = group_runs(runs)
     plain = next((group for group in groups if group.is_plain), None)
-    gains = [measure_gain(group, plain, split) for group in groups]
+    plain_runs = [run for group in groups if group.is_plain for run in group.runs]
+    gains = [measure_gain(group, plain_runs, split) for group in groups]
     cards = contrast_groups(groups, plain or groups[0], split)
     ordered = [run for group in groups for run in group.runs]
     configs = [group.runs[0].config for group in groups]
@@ -94,6 +95,8 @@ def _common_split(runs: Sequence[RunRecord]) -> str:
 
 def _name_groups(groups: Sequence[Group]) -> str:
     labels = [group.label for group in groups]
+    if len(labels) == 1:
+        return f"{len(groups[0].runs)} runs of {labels[0]}"
     return join_words(labels) if len(labels) <= 4 else plural(len(labels), "method")
 
 

@@ -24,7 +24,9 @@ def draw_accuracies(groups: Sequence[Group], split: str) -> Chart | None:
         spread = group.spread(split)
         if spread is not None:
             single = tuple(group.accuracies(split)) if spread.count > 1 else ()
-            dots.append(Dot(group.label, group.look, spread.mean, _interval(group, spread, split), percent(spread.mean), single))
+            dots.append(
+                Dot(group.label, group.look, spread.mean, _interval(group, spread, split), percent(spread.mean), single)
+            )
     several = any(len(group.accuracies(split)) > 1 for group in groups)
     note = "Whiskers: 95\u00a0% interval, from the number of images."
     if several:

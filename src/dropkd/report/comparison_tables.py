@@ -104,7 +104,7 @@ def _describe_run(group: Group, run: RunRecord, gain: Difference | None, split: 
         epoch=_NOTHING if selected is None else str(int(selected) + 1),
         validation=percent(run.figure("splits", "val", "accuracy")),
         main=Cell(percent(accuracy), interval_of_percents(interval) if interval else ""),
-        gain=_difference_cell(gain) if gain and not group.is_plain else Cell(""),
+        gain=_difference_cell(gain) if gain else Cell(""),
         seconds=duration(run.figure("seconds")),
         status=run.status,
     )
@@ -123,7 +123,11 @@ def _link(run: RunRecord, output: Path) -> str:
 
 def _list_seeds(group: Group) -> str:
     seeds = [str(run.seed) for run in group.runs if run.seed is not None]
-    return f"{len(group.runs)} (seed{'' if len(seeds) == 1 else 's'} {', '.join(seeds)})" if seeds else str(len(group.runs))
+    return (
+        f"{len(group.runs)} (seed{'' if len(seeds) == 1 else 's'} {', '.join(seeds)})"
+        if seeds
+        else str(len(group.runs))
+    )
 
 
 def _spread_cell(spread: Spread | None) -> Cell:

@@ -64,14 +64,10 @@ def _contrast(
     ]  # fmt: skip
 
 
-def _build_card(
-    run: RunRecord, row: int, shown: Sequence[Group], speakers: dict[str, RunRecord], split: str
-) -> Card:
+def _build_card(run: RunRecord, row: int, shown: Sequence[Group], speakers: dict[str, RunRecord], split: str) -> Card:
     answers = run.predictions[split]
     path, target = answers.paths[row], int(answers.target[row])
-    lines = [
-        line for g in shown if (line := _find_answer(g, speakers[g.label], split, path, target)) is not None
-    ]
+    lines = [line for g in shown if (line := _find_answer(g, speakers[g.label], split, path, target)) is not None]
     teacher = next((r for r in speakers.values() if r.predictions[split].teacher is not None), None)
     if teacher is not None:
         place = _find_row(teacher.predictions[split], path)
@@ -83,7 +79,9 @@ def _build_card(
 
 def _find_answer(group: Group, run: RunRecord, split: str, path: str, target: int) -> AnswerLine | None:
     row = _find_row(run.predictions[split], path)
-    return None if row is None else read_answer(group.label, group.look, run.predictions[split].student, row, target, run)
+    return (
+        None if row is None else read_answer(group.label, group.look, run.predictions[split].student, row, target, run)
+    )
 
 
 def _find_row(answers: Predictions, path: str) -> int | None:

@@ -9,7 +9,7 @@ from dropkd.report.plane import SMALL
 from dropkd.report.run_record import RunRecord
 from dropkd.report.wording import decimal, percent
 
-__all__ = ["CurveSection", "EpochRow", "LOOKS", "draw_learning_curves", "tabulate_epochs"]
+__all__ = ["LOOKS", "CurveSection", "EpochRow", "draw_learning_curves", "tabulate_epochs"]
 
 # The classes of the style sheet for things without a colour of their own, in order.
 LOOKS = tuple(f"hue{k}" for k in range(1, 7))
@@ -92,7 +92,9 @@ def _draw_loss(run: RunRecord, mark: float | None) -> Chart | None:
         Series("validation", "student", run.log.by_epoch("val", "loss")),
         Series("training", "train", run.log.by_epoch("train", "loss")),
     ]
-    note = "Training adds up all weighted terms; validation is the cross-entropy alone." if len(run.log.terms) > 1 else ""
+    note = (
+        "Training adds up all weighted terms; validation is the cross-entropy alone." if len(run.log.terms) > 1 else ""
+    )
     return draw_curves("Loss", series, write=decimal, mark=mark, note=note)
 
 
@@ -132,7 +134,9 @@ def _draw_raw_terms(run: RunRecord) -> tuple[Chart, ...]:
 def _draw_rate(run: RunRecord) -> Chart | None:
     by_step = run.log.by_step("lr")
     if len(by_step) > 1:
-        return draw_curves("Learning rate", [Series("rate", "rate", by_step)], write=decimal, x_name="step", reach=(0.0,))
+        return draw_curves(
+            "Learning rate", [Series("rate", "rate", by_step)], write=decimal, x_name="step", reach=(0.0,)
+        )
     return draw_curves("Learning rate", [Series("rate", "rate", run.log.by_epoch("lr"))], write=decimal, reach=(0.0,))
 
 

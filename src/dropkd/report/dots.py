@@ -60,7 +60,9 @@ def _draw_row(dot: Dot, x: Scale, top: float) -> Markup:
     if dot.interval:
         low, high = (x(min(max(bound, x.low), x.high)) for bound in dot.interval)
         ends = "".join(f"M{number(place)} {number(line - 4)}v8" for place in (low, high))
-        parts.append(element("path", d=f"M{number(low)} {number(line)}H{number(high)}{ends}", class_=f"whisker {dot.look}"))
+        parts.append(
+            element("path", d=f"M{number(low)} {number(line)}H{number(high)}{ends}", class_=f"whisker {dot.look}")
+        )
     parts += [element("circle", cx=x(v), cy=line, r=2.6, class_=f"seed {dot.look}") for v in dot.single]
     parts.append(element("circle", cx=x(dot.value), cy=line, r=5, class_=f"dot {dot.look}"))
     return element("g", *parts)

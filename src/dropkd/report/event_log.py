@@ -86,9 +86,7 @@ def _collect(events: Sequence[Mapping[str, Any]], number: str, keys: tuple[str, 
     return points
 
 
-def _term_names(
-    events: Sequence[Mapping[str, Any]], find: Callable[[Mapping[str, Any]], Any]
-) -> tuple[str, ...]:
+def _term_names(events: Sequence[Mapping[str, Any]], find: Callable[[Mapping[str, Any]], Any]) -> tuple[str, ...]:
     names: dict[str, None] = {}
     for event in events:
         terms = find(event)

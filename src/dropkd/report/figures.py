@@ -81,11 +81,13 @@ def accuracy_dots(run: RunRecord) -> Chart | None:
 def _find_columns(run: RunRecord) -> dict[str, Any]:
     """Return each column's figures by split, under its heading; those without any figure are left out."""
     selected, last = run.figure("selected", "epoch"), run.figure("last_epoch", "epoch")
+    kept = "Student" if selected is None else f"Student, epoch {int(selected) + 1} (selected)"
+    end = "Last epoch" if last is None else f"Student, epoch {int(last) + 1} (last)"
     columns: dict[str, Any] = {
-        f"Student, epoch {int(selected) + 1} (selected)" if selected is not None else "Student": run.metrics.get("splits"),
-        f"Student, epoch {int(last) + 1} (last)" if last is not None else "Last epoch": run.metrics.get("last_epoch"),
+        kept: run.metrics.get("splits"),
+        end: run.metrics.get("last_epoch"),
         "Teacher": (run.metrics.get("teacher") or {}).get("splits"),
-    }  # fmt: skip
+    }
     if run.baseline is not None:
         columns["Same student, alone"] = run.baseline.metrics.get("splits")
     return {name: figures for name, figures in columns.items() if isinstance(figures, Mapping) and figures}

@@ -11,7 +11,7 @@ from dropkd.report.pairing import Difference, compare_runs
 from dropkd.report.run_record import RunRecord
 from dropkd.report.settings import differing_settings, setting_values
 
-__all__ = ["Group", "Gain", "group_runs", "measure_gain"]
+__all__ = ["Gain", "Group", "group_runs", "measure_gain"]
 
 # Keys that change where or how fast a run is, not what it learns.
 _INCIDENTAL = frozenset(
@@ -19,7 +19,8 @@ _INCIDENTAL = frozenset(
 )
 # More than these do not fit a label.
 _MOST_SETTINGS_NAMED = 2
-_LOOKS = ("student", "hue2", "hue3", "hue4", "hue5", "hue6")
+# Orange is the teacher's, grey the plain run's.
+_LOOKS = ("student", "hue3", "hue4", "hue6", "hue5", "hue2")
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,11 @@ def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
     ]
 
 
-def measure_gain(group: Group, plain: Group | None, split: str) -> Gain:
-    """Compare each run with the plain run of its seed: of the plain group, else the one in its own folder."""
+def measure_gain(group: Group, plain_runs: Sequence[RunRecord], split: str) -> Gain:
+    """Compare each run with the plain run of its student and seed: among those given, else in its own folder."""
     single = {}
-    for run in group.runs:
-        reference = _find_reference(run, plain)
+    for run in () if group.is_plain else group.runs:
+        reference = _find_reference(run, plain_runs)
         difference = compare_runs(run, reference, split) if reference else None
         if difference is not None:
             single[str(run.folder)] = difference
@@ -95,9 +96,11 @@ def measure_gain(group: Group, plain: Group | None, split: str) -> Gain:
     return Gain(single, mean_and_spread(values) if values else None)
 
 
-def _find_reference(run: RunRecord, plain: Group | None) -> RunRecord | None:
-    candidates = plain.runs if plain else ()
-    return next((other for other in candidates if other.seed == run.seed), run.baseline)
+def _find_reference(run: RunRecord, plain_runs: Sequence[RunRecord]) -> RunRecord | None:
+    """Return the plain run with the same student and seed that shares the most settings."""
+    alike = [other for other in plain_runs if (other.seed, other.student_name) == (run.seed, run.student_name)]
+    mine = set(setting_values(run.config).items())
+    return max(alike, key=lambda other: len(mine & set(setting_values(other.config).items())), default=run.baseline)
 
 
 def _identity(run: RunRecord) -> tuple[object, ...]:

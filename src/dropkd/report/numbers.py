@@ -117,7 +117,7 @@ def mcnemar_p_value(gained: int, lost: int) -> float:
         return 1.0
     if total <= _EXACT_LIMIT:
         tail = sum(math.comb(total, k) for k in range(min(gained, lost) + 1))
-        return min(1.0, 2 * tail / 2**total)
+        return min(1.0, float(2 * tail / 2**total))
     z = max(0.0, abs(gained - lost) - 1) / math.sqrt(total)
     return math.erfc(z / math.sqrt(2))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from dropkd.report.wording import count, duration, percent
 
 __all__ = ["write_run_report"]
 
+
+_BEGINNINGS = {"True": "published weights", "False": "random weights"}
 
 
 def write_run_report(run_folder: Path) -> Path:
@@ -40,15 +43,25 @@ def _describe_run(run: RunRecord) -> dict[str, Any]:
     classes, class_total = tabulate_classes(run, split) if split else ([], 0)
     groups = build_cards(run, answers) if answers else []
     gaps = [*run.gaps, *name_absent(run, groups), *_check_answers(run, split)]
-    return {
-        "title": _title(run), "run": run, "summary": summarise(run), "facts": _list_facts(run),
-        "dots": accuracy_dots(run), "figures": tabulate_figures(run), "gaps": gaps,
-        "curves": draw_learning_curves(run), "epochs": tabulate_epochs(run), "epoch_columns": EPOCH_COLUMNS,
-        "split_name": SPLIT_NAMES.get(split or "", split), "confusion": build_confusion(run, answers) if answers else None,
-        "pairs": describe_pairs(run, answers) if answers else [], "classes": classes, "class_total": class_total,
-        "groups": groups, "settings": list_settings(run.config), "environment": list_environment(run),
+    shown = {
+        "split_name": SPLIT_NAMES.get(split or "", split),
+        "confusion": build_confusion(run, answers) if answers else None,
+        "pairs": describe_pairs(run, answers) if answers else [],
+        "classes": classes,
+        "class_total": class_total,
+        "groups": groups,
+    }
+    told = {
+        "curves": draw_learning_curves(run),
+        "epochs": tabulate_epochs(run),
+        "epoch_columns": EPOCH_COLUMNS,
+        "settings": list_settings(run.config),
+        "environment": list_environment(run),
         "command": repeat_command(run),
-    }  # fmt: skip
+        "resume": shlex.join(["dropkd", "resume", str(run.folder)]),
+    }
+    top = {"title": _title(run), "run": run, "summary": summarise(run), "facts": _list_facts(run), "gaps": gaps}
+    return top | shown | told | {"dots": accuracy_dots(run), "figures": tabulate_figures(run)}
 
 
 def _title(run: RunRecord) -> str:
@@ -72,9 +85,7 @@ def _list_facts(run: RunRecord) -> list[tuple[str, str]]:
         "images a step": _count(run.figure("global_batch") or run.setting("training", "batch_size")),
         "time": duration(run.figure("seconds")) if run.figure("seconds") else None,
         "the method\u2019s parameters (dropped after training)": _count(run.figure("method_parameters") or None),
-        "started from": {True: "published weights", False: "random weights"}.get(
-            (run.metrics.get("student") or {}).get("pretrained")
-        ),
+        "started from": _BEGINNINGS.get(str(run.figure_text("student", "pretrained"))),
     }
     return [(name, value) for name, value in facts.items() if value is not None]
 
@@ -84,7 +95,8 @@ def _count(value: float | None) -> str | None:
 
 
 def _answered_split(run: RunRecord) -> str | None:
-    places = [run.split, "test", "val", *run.predictions]
+    """Return the split whose answers are shown: that of the headline, else any that has answers."""
+    places = [run.split or "test", "test", "val", *run.predictions]
     return next((s for s in places if s in run.predictions and len(run.predictions[s].target)), None)
 
 

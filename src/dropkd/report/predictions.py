@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -57,12 +58,12 @@ class Predictions:
     @property
     def student_right(self) -> BoolArray:
         """Return (N,) where the student is right."""
-        return self.student.prediction == self.target
+        return np.equal(self.student.prediction, self.target)
 
     @property
     def teacher_right(self) -> BoolArray | None:
         """Return (N,) where the teacher is right, or None without a teacher."""
-        return None if self.teacher is None else self.teacher.prediction == self.target
+        return None if self.teacher is None else np.equal(self.teacher.prediction, self.target)
 
 
 def read_predictions(path: Path) -> dict[str, Predictions]:
@@ -77,7 +78,7 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
         raise RunError(f"{path}: not a table of predictions as dropkd writes it ({error}).") from error
 
 
-def class_names(splits: dict[str, Predictions]) -> tuple[str, ...] | None:
+def class_names(splits: Mapping[str, Predictions]) -> tuple[str, ...] | None:
     """Return each class's name as the folder that most of its images lie in, or None where folders do not tell."""
     votes: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for answers in splits.values():

@@ -45,7 +45,7 @@ class SampleGroup:
 
 
 def choose_samples(
-    student_right: BoolArray, teacher_right: BoolArray | None, confidence: FloatArray, truth: FloatArray, each: int = 8
+    student_right: BoolArray, teacher_right: BoolArray | None, confidence: FloatArray, truth: FloatArray, each: int = 6
 ) -> list[SampleGroup]:
     """Choose what to show of the student's answers, each image once.
 
@@ -56,20 +56,21 @@ def choose_samples(
         truth: (N,) probability that the student gives the true class.
         each: images of a group.
     """
-    surest_mistakes = np.nan_to_num(confidence - truth)
+    mistaken, sure = np.nan_to_num(confidence - truth), np.nan_to_num(confidence)
     if teacher_right is None:
-        kinds = [
-            ("Worst errors", "wrong, and most sure of it", ~student_right, surest_mistakes),
-            ("Right, but only just", "right with the least confidence", student_right, -np.nan_to_num(confidence)),
+        only_just = "right with the least confidence"
+        return [
+            _choose("Worst errors", "wrong, and most sure of it", ~student_right, mistaken, 2 * each),
+            _choose("Right, but only just", only_just, student_right, -sure, each),
         ]
-        each = 3 * each // 2
-    else:
-        kinds = [
-            ("Worst errors", "both wrong; the student's surest mistakes first", ~student_right & ~teacher_right, surest_mistakes),
-            ("Teacher right, student wrong", "what was not passed on; the student's surest mistakes first", teacher_right & ~student_right, surest_mistakes),
-            ("Student right, teacher wrong", "where the student is better; its surest answers first", student_right & ~teacher_right, np.nan_to_num(confidence)),
-        ]  # fmt: skip
-    return [SampleGroup(t, words, int(np.count_nonzero(m)), pick_most(m, by, each)) for t, words, m, by in kinds]
+    both = "both wrong; the student\u2019s surest mistakes first"
+    lost = "what was not passed on; the student\u2019s surest mistakes first"
+    won = "where the student is better; its surest answers first"
+    return [
+        _choose("Worst errors", both, ~student_right & ~teacher_right, mistaken, each),
+        _choose("Teacher right, student wrong", lost, teacher_right & ~student_right, mistaken, each),
+        _choose("Student right, teacher wrong", won, student_right & ~teacher_right, sure, each),
+    ]
 
 
 def pick_most(among: BoolArray, by: FloatArray, limit: int) -> tuple[int, ...]:
@@ -77,6 +78,10 @@ def pick_most(among: BoolArray, by: FloatArray, limit: int) -> tuple[int, ...]:
     rows: IntArray = np.flatnonzero(among)
     order = np.argsort(-by[rows], kind="stable")[:limit]
     return tuple(int(row) for row in rows[order])
+
+
+def _choose(title: str, text: str, among: BoolArray, by: FloatArray, limit: int) -> SampleGroup:
+    return SampleGroup(title, text, int(np.count_nonzero(among)), pick_most(among, by, limit))
 
 
 def embed_picture(root: Path | None, path: str) -> Picture:

@@ -31,13 +31,13 @@ class Setting:
 def list_settings(config: Mapping[str, Any]) -> list[Setting]:
     """Return all keys, dotted, in their order.
 
-    A default of None means that dropkd chose the value by the data, so such a key does not count as a departure.
+    With a default of None or ``auto`` dropkd chose the value by the data, which does not count as a departure.
     """
     defaults = dict(_flatten_defaults(Config, ()))
     rows = []
     for key, value in _flatten(config, ()):
         default = defaults.get(key)
-        departs = default is not None and value != default
+        departs = default not in (None, "auto") and value != default
         rows.append(Setting(key, _write(value), _write(default) if departs else ""))
     return rows
 
@@ -60,12 +60,10 @@ def setting_values(config: Mapping[str, Any]) -> dict[str, str]:
 
 def list_environment(run: RunRecord) -> list[tuple[str, str]]:
     """Return what the environment file says, without the command; and the facts that identify the run."""
-    rows = [
-        (str(name), _write(value)) for name, value in run.environment.items() if name not in ("command", "schema")
-    ]
+    rows = [(str(name), _write(value)) for name, value in run.environment.items() if name not in ("command", "schema")]
     facts = {
         "test images (SHA-256)": run.figure_text("test_sha256"),
-        "student's first weights (SHA-256)": run.figure_text("student", "initial_weights_sha256"),
+        "student\u2019s first weights (SHA-256)": run.figure_text("student", "initial_weights_sha256"),
     }
     return rows + [(name, value) for name, value in facts.items() if value]
 
@@ -95,7 +93,7 @@ def _flatten_defaults(model: type[BaseModel], at: tuple[str, ...]) -> Iterator[t
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from _flatten_defaults(kind, here)
         else:
-            value = field.get_default(call_default_factory=not field.default_factory_takes_validated_data)
+            value = field.get_default(call_default_factory=True)
             yield ".".join(here), None if value is PydanticUndefined else value
 
 

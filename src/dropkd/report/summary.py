@@ -18,7 +18,7 @@ from dropkd.report.wording import (
     rough_percent,
 )
 
-__all__ = ["SPLIT_NAMES", "Summary", "describe_difference", "summarise"]
+__all__ = ["SPLIT_NAMES", "Summary", "describe_difference", "describe_single_seed", "summarise"]
 
 SPLIT_NAMES = {"test": "test", "val": "validation"}
 
@@ -45,7 +45,9 @@ def summarise(run: RunRecord) -> Summary:
     if run.split is None:
         return Summary(_describe_progress(run), Markup(""), "", ())
     difference = _difference_to_plain(run)
-    verdict = describe_difference(run.method, difference) if difference else Markup("")
+    verdict = Markup("")
+    if difference:
+        verdict = describe_difference(run.method, difference) + " " + describe_single_seed(difference)
     details = [_describe_interval(run, run.split), _describe_agreement(run, run.split), _describe_selection(run)]
     if run.status != "finished":
         details.insert(0, _describe_progress(run))
@@ -57,18 +59,23 @@ def summarise(run: RunRecord) -> Summary:
     )
 
 
-def describe_difference(method: str, difference: Difference, against: str = "the same student trained alone") -> Markup:
-    """Say whether a method helped, how sure that is, and what a single seed can't tell."""
-    value = abs(100 * difference.value)
+def describe_difference(method: str, difference: Difference) -> Markup:
+    """Say whether a method helped, and how sure that is."""
+    value, against = abs(100 * difference.value), "the same student trained alone"
     gap = f"{value:.1f}\u00a0points {'above' if difference.value > 0 else 'below'} {against}"
     gap = f"exactly level with {against}" if difference.value == 0 else gap
     sure = f"95\u00a0% interval {interval_of_points(difference.interval)}"
     if difference.paired:
         sure += f", McNemar {p_value(difference.paired.p_value)}"
-    said = _open_verdict(difference).format(method, gap, sure)
+    return _open_verdict(difference).format(method, gap, sure)
+
+
+def describe_single_seed(difference: Difference) -> Markup:
+    """Say what a comparison of one seed can't tell."""
     bound = f"{100 * difference.margin:.1f}"
-    return said + Markup(
-        " This is one seed: on this many images differences below about {}\u00a0points mean little, and another seed moves both figures."
+    return Markup(
+        "This is one seed: on this many images differences below about {}\u00a0points mean little, "
+        "and another seed moves both figures."
     ).format(bound)
 
 
@@ -136,8 +143,8 @@ def _describe_selection(run: RunRecord) -> Markup:
         return Markup("")
     of = f" of {int(last) + 1}" if last is not None else ""
     said = Markup("Epoch {}{} was kept, chosen by {}").format(int(epoch) + 1, of, by)
-    untouched = "test" not in by and run.split == "test"
-    return said + Markup("; the test images played no part in that choice." if untouched else ".")
+    is_untouched = "test" not in by and run.split == "test"
+    return said + ("; the test images played no part in that choice." if is_untouched else ".")
 
 
 def _describe_progress(run: RunRecord) -> Markup:

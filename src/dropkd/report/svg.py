@@ -18,7 +18,9 @@ __all__ = ["Scale", "element", "even_ticks", "frame", "join", "number", "text"]
 
 def number(value: float) -> str:
     """Write a coordinate with at most one decimal."""
-    return f"{value:.1f}".removesuffix(".0").replace("-0", "0") if abs(value) < 0.05 else f"{value:.1f}".removesuffix(".0")
+    return (
+        f"{value:.1f}".removesuffix(".0").replace("-0", "0") if abs(value) < 0.05 else f"{value:.1f}".removesuffix(".0")
+    )
 
 
 def element(tag: str, *children: Markup | str, **attributes: str | float) -> Markup:
