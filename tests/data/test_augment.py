@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dropkd.data import Recipe
+from dropkd.data import augment as augment_module
 from dropkd.data.augment import Augmentation
 from dropkd.data.colours import GREY, STRONG_CHANGES, change_strongly
 from dropkd.data.geometry import fit_frame, resized_box
@@ -184,9 +185,17 @@ def test_each_strong_change_has_its_share_of_the_choices() -> None:
             assert change_strongly(image, choice, 0.2) == change(image, 0.2)
 
 
-def test_a_strong_view_has_a_crop_of_its_own_and_a_grey_square() -> None:
+def test_a_strong_view_has_a_crop_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augment_module, "change_strongly", lambda image, choice, strength: image)
+    monkeypatch.setattr(augment_module, "_SQUARE_SHARE", 0.0)
     standard, strong = _render(Recipe(), "standard", "strong")
-    assert (strong != standard).any((1, 2, 3)).all()
+    # A shift of up to 4 px each way and a flip: one of 162 crops.
+    assert (strong == standard).all((1, 2, 3)).sum() <= 3
+    assert (strong == _render(Recipe(), "strong", epoch=1)[0]).all((1, 2, 3)).sum() <= 3
+
+
+def test_a_strong_view_has_a_grey_square() -> None:
+    strong = _render(Recipe(), "strong")[0]
     # Random pixels are grey by chance once in 16 million; squares of less than a pixel are few.
     assert (strong == GREY).all(-1).any((1, 2)).mean() > 0.7
 

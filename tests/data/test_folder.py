@@ -35,6 +35,13 @@ def test_folders_without_any_image_are_refused(tmp_path: Path) -> None:
         open_data(tmp_path)
 
 
+def test_files_of_unknown_kinds_are_named_where_no_image_is_found(tmp_path: Path) -> None:
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    (tmp_path / "train" / "cat" / "1.heic").touch()
+    with pytest.raises(DataError, match=r"train' holds no images \(1 file that is no image: train/cat/1\.heic\)\."):
+        open_data(tmp_path)
+
+
 def test_images_without_class_folders_are_refused(tree: Tree) -> None:
     with pytest.raises(DataError, match=r"holds 3 images but no folder per class\. Expected: "):
         open_data(tree({".": 3}))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -180,6 +182,16 @@ def test_a_file_that_vanishes_while_training_is_named(tree: Tree, workers: int) 
     (root / "train" / "dog" / "1.png").unlink()
     with pytest.raises(DataError, match=r"^can't read the image '.*train/dog/1\.png': no such file"):
         list(_loader(split, workers=workers).epoch(0))
+
+
+def test_workers_leave_an_interrupt_to_the_main_process(files: Split) -> None:
+    expected = list(_loader(files).epoch(0))
+    batches = _loader(files, workers=1, batch_size=1).epoch(0)
+    first = next(batches)
+    for worker in torch.multiprocessing.active_children():
+        os.kill(worker.pid, signal.SIGINT)
+    images = torch.cat([first.images, *(b.images for b in batches)])
+    assert images.equal(torch.cat([b.images for b in expected]))
 
 
 @pytest.mark.parametrize(

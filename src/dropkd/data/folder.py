@@ -91,11 +91,7 @@ def _list_root(root: Path) -> _Listing:
         raise DataError(f"the data folder {str(root)!r} does not exist.{near}")
     if not is_folder:
         raise DataError(f"the data must be a folder of images, got the file {str(root)!r}. Unpack archives first.")
-    top = _list_folder(root)
-    if not top.folders:
-        have = f"holds {len(top.images)} images but no folder per class" if top.images else "holds no images"
-        raise DataError(f"the data folder {str(root)!r} {have}. {_LAYOUTS}")
-    return top
+    return _list_folder(root)
 
 
 def _list_folder(folder: Path) -> _Listing:
@@ -191,6 +187,8 @@ def _check_classes(
     folder = splits.get(first, root)
     if not classes:
         have = f"holds {_count(len(left.loose), 'image')} but no folder per class" if left.loose else "holds no images"
+        if left.others and not left.loose:
+            have += f" ({_name_some(root, left.others, 'file that is no image', 'files that are no images')})"
         raise DataError(f"the folder {str(folder)!r} {have}. {_LAYOUTS}")
     problems = [text for name in files if (text := _compare_classes(splits, name, files, classes))]
     if problems:
@@ -219,10 +217,12 @@ def _compare_classes(
 
 
 def _note(root: Path, paths: list[Path], one: str, many: str) -> list[str]:
-    if not paths:
-        return []
+    return [f"ignored {_name_some(root, paths, one, many)}"] if paths else []
+
+
+def _name_some(root: Path, paths: list[Path], one: str, many: str) -> str:
     names = _enumerate([p.relative_to(root).as_posix() for p in paths], 3)
-    return [f"ignored {len(paths)} {one if len(paths) == 1 else many}: {names}"]
+    return f"{len(paths)} {one if len(paths) == 1 else many}: {names}"
 
 
 def _count(number: int, thing: str) -> str:
