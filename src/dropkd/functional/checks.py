@@ -24,8 +24,7 @@ def check_same_shape(student: Tensor, teacher: Tensor, what: str) -> None:
     """Raise ModelError unless both have one shape."""
     if student.shape != teacher.shape:
         raise ModelError(
-            f"{what} of student and teacher must have one shape, "
-            f"got {tuple(student.shape)} and {tuple(teacher.shape)}."
+            f"{what} of student and teacher must have one shape, got {tuple(student.shape)} and {tuple(teacher.shape)}."
         )
 
 
@@ -38,9 +37,7 @@ def check_rank(tensor: Tensor, rank: int, what: str) -> None:
 def check_count(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
     """Raise ModelError unless both hold the same number of maps, and at least one."""
     if len(student) != len(teacher) or not student:
-        raise ModelError(
-            f"student and teacher must give as many maps, got {len(student)} and {len(teacher)}."
-        )
+        raise ModelError(f"student and teacher must give as many maps, got {len(student)} and {len(teacher)}.")
 
 
 def check_temperature(temperature: float) -> None:
@@ -59,8 +56,7 @@ def check_batch(tensor: Tensor, least: int, what: str) -> None:
     """Raise ConfigError unless the batch holds at least this many images."""
     if tensor.shape[0] < least:
         raise ConfigError(
-            f"{what} needs at least {least} images in a batch, got {tensor.shape[0]}. "
-            "Raise training.batch_size."
+            f"{what} needs at least {least} images in a batch, got {tensor.shape[0]}. Raise training.batch_size."
         )
 
 

@@ -58,9 +58,7 @@ def dkd_loss(
 
 
 @full_precision
-def tckd_loss(
-    student_logits: Tensor, teacher_logits: Tensor, target: Tensor, temperature: float = 4.0
-) -> Tensor:
+def tckd_loss(student_logits: Tensor, teacher_logits: Tensor, target: Tensor, temperature: float = 4.0) -> Tensor:
     """Divergence of the student from the teacher in one question: the target class or any other?
 
     Args:
@@ -89,9 +87,7 @@ def tckd_loss(
 
 
 @full_precision
-def nckd_loss(
-    student_logits: Tensor, teacher_logits: Tensor, target: Tensor, temperature: float = 4.0
-) -> Tensor:
+def nckd_loss(student_logits: Tensor, teacher_logits: Tensor, target: Tensor, temperature: float = 4.0) -> Tensor:
     """Divergence of the student from the teacher among the classes that are not the target.
 
     Args:
@@ -119,8 +115,6 @@ def _find_target(student_logits: Tensor, teacher_logits: Tensor, target: Tensor)
     check_rank(student_logits, 2, "logits")
     check_same_shape(student_logits, teacher_logits, "logits")
     if student_logits.shape[1] < 2:
-        raise ModelError(
-            f"a split into target and other classes needs two, got {tuple(student_logits.shape)}."
-        )
+        raise ModelError(f"a split into target and other classes needs two, got {tuple(student_logits.shape)}.")
     check_class_numbers(target, student_logits)
     return F.one_hot(target, student_logits.shape[1]).bool()

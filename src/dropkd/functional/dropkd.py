@@ -171,9 +171,7 @@ def logit_dropout_loss(
     check_rank(student_logits, 2, "logits")
     check_same_shape(student_logits, teacher_logits, "logits")
     check_temperature(temperature)
-    keep_student, keep_teacher = draw_masks(
-        student_logits, rate_student, rate_teacher, masks, generator=generator
-    )
+    keep_student, keep_teacher = draw_masks(student_logits, rate_student, rate_teacher, masks, generator=generator)
     teacher_logits = teacher_logits.detach()
     if mode == "remove":
         keep = keep_student & keep_teacher

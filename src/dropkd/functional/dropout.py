@@ -85,6 +85,4 @@ def _find_mask_shape(like: Tensor, unit: str) -> tuple[int, ...]:
 
 
 def _unknown_choice(name: str, choice: str, known: tuple[str, ...]) -> ConfigError:
-    return ConfigError(
-        f"{name} must be one of {', '.join(known)}, got {choice!r}.{did_you_mean(choice, known)}"
-    )
+    return ConfigError(f"{name} must be one of {', '.join(known)}, got {choice!r}.{did_you_mean(choice, known)}")

@@ -30,8 +30,7 @@ def pool_to_common_grid(student_map: Tensor, teacher_map: Tensor) -> tuple[Tenso
     student, teacher = tuple(student_map.shape), tuple(teacher_map.shape)
     if len(student) != 4 or len(teacher) != 4 or student[0] != teacher[0]:
         raise ModelError(
-            f"feature maps must be (B, C, H, W) of one batch, "
-            f"got {student} of the student, {teacher} of the teacher."
+            f"feature maps must be (B, C, H, W) of one batch, got {student} of the student, {teacher} of the teacher."
         )
     check_grids(student[1:], teacher[1:])
     grid = (min(student[2], teacher[2]), min(student[3], teacher[3]))
@@ -41,9 +40,7 @@ def pool_to_common_grid(student_map: Tensor, teacher_map: Tensor) -> tuple[Tenso
 def check_grids(student: tuple[int, ...], teacher: tuple[int, ...]) -> None:
     """Raise ModelError where two maps (C, H, W) can't be of the same images seen whole."""
     if min(*student, *teacher) < 1:
-        raise ModelError(
-            f"feature maps must not be empty, got {student} of the student, {teacher} of the teacher."
-        )
+        raise ModelError(f"feature maps must not be empty, got {student} of the student, {teacher} of the teacher.")
     stretch = (student[1] * teacher[2]) / (student[2] * teacher[1])
     if not 1 / _LARGEST_STRETCH <= stretch <= _LARGEST_STRETCH:
         raise ModelError(

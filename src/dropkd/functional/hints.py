@@ -113,9 +113,7 @@ def vid_loss(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
     check_rank(mean, 4, "feature maps")
     check_same_shape(mean, target, "feature maps")
     if variance.numel() != mean.shape[1]:
-        raise ModelError(
-            f"{mean.shape[1]} channels need as many variances, got shape {tuple(variance.shape)}."
-        )
+        raise ModelError(f"{mean.shape[1]} channels need as many variances, got shape {tuple(variance.shape)}.")
     variance = variance.reshape(1, -1, 1, 1)
     return ((mean - target.detach()).square() / variance + variance.log()).mean() / 2
 
@@ -159,9 +157,7 @@ def ofd_loss(student_map: Tensor, teacher_map: Tensor, margin: Tensor) -> Tensor
     check_rank(student_map, 4, "feature maps")
     check_same_shape(student_map, teacher_map, "feature maps")
     if margin.numel() != student_map.shape[1]:
-        raise ModelError(
-            f"{student_map.shape[1]} channels need as many margins, got shape {tuple(margin.shape)}."
-        )
+        raise ModelError(f"{student_map.shape[1]} channels need as many margins, got shape {tuple(margin.shape)}.")
     raised = torch.maximum(teacher_map.detach(), margin.detach().reshape(1, -1, 1, 1))
     counts = (student_map > raised) | (raised > 0)
     return ((student_map - raised).square() * counts).sum() / student_map.shape[0]

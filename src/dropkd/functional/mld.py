@@ -72,9 +72,7 @@ def mld_loss(
         0.0
     """
     return torch.stack(
-        mld_levels(
-            student_weak, student_strong, teacher_weak, teacher_strong, temperatures, form, standardize
-        )
+        mld_levels(student_weak, student_strong, teacher_weak, teacher_strong, temperatures, form, standardize)
     ).sum()
 
 
@@ -179,9 +177,7 @@ def _find_unsure(teacher_logits: Tensor) -> tuple[Tensor, Tensor]:
     return tuple((values <= values.quantile(0.5)).to(values.dtype) for values in (confidence, mass))  # type: ignore[return-value]
 
 
-def _compare_instances(
-    views: Sequence[Tensor], temperatures: Sequence[float], unsure: Tensor, form: MLDForm
-) -> Tensor:
+def _compare_instances(views: Sequence[Tensor], temperatures: Sequence[float], unsure: Tensor, form: MLDForm) -> Tensor:
     student_weak, student_strong, teacher_weak, teacher_strong = views
     if form == "code":
         weak = [kd_loss(student_weak, teacher_weak, t) for t in temperatures]

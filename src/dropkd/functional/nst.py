@@ -53,9 +53,7 @@ def _compare_channels(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     if positions <= channels:
         # The mean of (a b)^2 over pairs of channels is the product of two position-by-position matrices.
         return (_multiply_positions(teacher) - _multiply_positions(student)).square().sum(dim=(1, 2)).mean()
-    return (
-        _mean_kernel(teacher, teacher) + _mean_kernel(student, student) - 2 * _mean_kernel(student, teacher)
-    )
+    return _mean_kernel(teacher, teacher) + _mean_kernel(student, student) - 2 * _mean_kernel(student, teacher)
 
 
 def _multiply_positions(channels: Tensor) -> Tensor:

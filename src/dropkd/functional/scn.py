@@ -13,9 +13,7 @@ __all__ = ["find_relabels", "rank_regularization_loss"]
 
 
 @full_precision
-def rank_regularization_loss(
-    attention_weights: Tensor, high_ratio: float = 0.7, margin: float = 0.15
-) -> Tensor:
+def rank_regularization_loss(attention_weights: Tensor, high_ratio: float = 0.7, margin: float = 0.15) -> Tensor:
     """Hinge that keeps the mean weight of the surer images above that of the others.
 
     Args:

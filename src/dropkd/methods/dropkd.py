@@ -120,9 +120,7 @@ class DropKD(Method):
         teacher = self.require_teacher(teacher)
         values: dict[str, list[Tensor]] = {name: [] for name in self.terms if name in self.active}
         if "logit" in values:
-            values["logit"] = [
-                self._compare_logits(student.logits, teacher.logits) for _ in range(self.num_masks)
-            ]
+            values["logit"] = [self._compare_logits(student.logits, teacher.logits) for _ in range(self.num_masks)]
         if values.keys() - {"logit"}:
             target = self.targets(batch)
             for number, projection in enumerate(self._list_projections(), start=1):
@@ -133,9 +131,7 @@ class DropKD(Method):
         return {name: torch.stack(found).mean() for name, found in values.items()}
 
     def _compare_logits(self, student: Tensor, teacher: Tensor) -> Tensor:
-        rate_student, rate_teacher = (
-            self._find_rate(self.logit_rates, side) for side in ("student", "teacher")
-        )
+        rate_student, rate_teacher = (self._find_rate(self.logit_rates, side) for side in ("student", "teacher"))
         return logit_dropout_loss(
             student,
             teacher,
@@ -162,16 +158,12 @@ class DropKD(Method):
                 terms["reconstruct"] = self._measure_rebuilt(projection, dropped, maps)
             if "domain" in self.active:
                 sides = self.classified
-                terms["domain"] = _add(
-                    F.cross_entropy(projection.classify(s, dropped[s]), target) for s in sides
-                )
+                terms["domain"] = _add(F.cross_entropy(projection.classify(s, dropped[s]), target) for s in sides)
             yield terms
 
     def _drop_codes(self, codes: dict[str, Tensor]) -> dict[str, Tensor]:
         rates = {side: self._find_rate(self.feature_rates, side) for side in ("student", "teacher")}
-        keeps = draw_masks(
-            codes["teacher"], rates["student"], rates["teacher"], self.masks, self.feature_unit
-        )
+        keeps = draw_masks(codes["teacher"], rates["student"], rates["teacher"], self.masks, self.feature_unit)
         kept = dict(zip(rates, keeps, strict=True))
         return {side: drop(code, kept[side], rates[side]) for side, code in codes.items()}
 
@@ -183,9 +175,7 @@ class DropKD(Method):
         self, projection: StageProjection, dropped: dict[str, Tensor], maps: dict[str, Tensor]
     ) -> Tensor:
         return _add(
-            code_distance(
-                projection.decoders[side](dropped[side]), normalize_code(maps[side].detach(), self.normalize)
-            )
+            code_distance(projection.decoders[side](dropped[side]), normalize_code(maps[side].detach(), self.normalize))
             for side in self.reconstructed
         )
 

@@ -65,8 +65,7 @@ class Method(nn.Module):
             if name not in self.terms:
                 known = ", ".join(sorted(self.terms)) or "none"
                 raise ConfigError(
-                    f"{type(self).__name__} has no term {name!r}. Its terms: {known}."
-                    f"{did_you_mean(name, self.terms)}"
+                    f"{type(self).__name__} has no term {name!r}. Its terms: {known}.{did_you_mean(name, self.terms)}"
                 )
         self.active = frozenset(names)
 
@@ -87,9 +86,7 @@ class Method(nn.Module):
             ConfigError: there is none.
         """
         if teacher is None:
-            raise ConfigError(
-                f"{type(self).__name__} learns from a teacher, but was called without its answer."
-            )
+            raise ConfigError(f"{type(self).__name__} learns from a teacher, but was called without its answer.")
         return teacher
 
     def targets(self, batch: Batch) -> Tensor:

@@ -55,9 +55,7 @@ def list_options(cls: type[Method]) -> dict[str, Option]:
     for parameter in list(inspect.signature(cls).parameters.values())[1:]:
         name, where = parameter.name, f"{cls.__name__}.__init__: {parameter.name}"
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            raise TypeError(
-                f"{where} must be a keyword-only argument; the constructor is (self, pair, *, options)."
-            )
+            raise TypeError(f"{where} must be a keyword-only argument; the constructor is (self, pair, *, options).")
         if parameter.default is inspect.Parameter.empty or name not in hints:
             raise TypeError(f"{where} needs a type and a default.")
         text = _describe_type(hints[name])
@@ -101,9 +99,7 @@ def _describe_type(annotation: Any) -> str:
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *limits = get_args(annotation)
-        return ", ".join(
-            [_describe_type(inner), *(text for limit in limits for text in _describe_limits(limit))]
-        )
+        return ", ".join([_describe_type(inner), *(text for limit in limits for text in _describe_limits(limit))])
     if origin is Literal:
         return "one of " + ", ".join(repr(choice) for choice in get_args(annotation))
     if origin is Union or type(annotation).__name__ == "UnionType":
@@ -125,7 +121,5 @@ def _describe_limits(limit: Any) -> list[str]:
 def _read_descriptions(docstring: str) -> dict[str, str]:
     """Return what the Args section of a docstring says of each name."""
     section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)*)", docstring, flags=re.MULTILINE)
-    entries = (
-        re.findall(r"^ {4}(\w+): (.*(?:\n {8,}.*)*)", section.group(1), flags=re.MULTILINE) if section else []
-    )
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8,}.*)*)", section.group(1), flags=re.MULTILINE) if section else []
     return {name: re.sub(r"\s+", " ", text).strip() for name, text in entries}

@@ -21,9 +21,7 @@ _GROUP = "dropkd.methods"
 
 def method_names() -> list[str]:
     """Return the names of all methods in alphabetical order, those of installed packages among them."""
-    own = {
-        module.name for module in pkgutil.iter_modules(dropkd.methods.__path__) if _find_class(module.name)
-    }
+    own = {module.name for module in pkgutil.iter_modules(dropkd.methods.__path__) if _find_class(module.name)}
     return sorted(own | set(_list_entry_points()))
 
 
@@ -44,9 +42,7 @@ def method_class(name: str) -> type[Method]:
     if name in others:
         return _load_entry_point(others[name])
     known = method_names()
-    raise ConfigError(
-        f"unknown method {name!r}.{did_you_mean(name, known)} Known methods: {', '.join(known)}."
-    )
+    raise ConfigError(f"unknown method {name!r}.{did_you_mean(name, known)} Known methods: {', '.join(known)}.")
 
 
 def method_options(cls: type[Method]) -> dict[str, Option]:
