@@ -53,9 +53,7 @@ def build_network(
             can't take.
     """
     if pretrained and checkpoint is not None:
-        raise ModelError(
-            f"{name!r}: published weights and the checkpoint {str(checkpoint)!r} exclude each other."
-        )
+        raise ModelError(f"{name!r}: published weights and the checkpoint {str(checkpoint)!r} exclude each other.")
     start = None if checkpoint is None else _read_start(name, Path(checkpoint))
     model, spec = _build_model(name, num_classes, _to_size(image_size), pretrained, start, options, classes)
     return Network(model, spec, map_modules=map_modules)
@@ -80,9 +78,7 @@ def create_model(
         7
     """
     if pretrained and checkpoint is not None:
-        raise ModelError(
-            f"{name!r}: published weights and the checkpoint {str(checkpoint)!r} exclude each other."
-        )
+        raise ModelError(f"{name!r}: published weights and the checkpoint {str(checkpoint)!r} exclude each other.")
     start = None if checkpoint is None else _read_start(name, Path(checkpoint))
     model, _ = _build_model(name, num_classes, None, pretrained, start, None, None, fresh_head=False)
     return model
@@ -178,16 +174,12 @@ def _build_model(
     size = image_size or defaults.image_size
     arguments = _to_json(name, _options_of(written, size) if options is None else options)
     width = num_classes if num_classes is not None else defaults.num_classes
-    model, used = library.build(
-        bare, num_classes=width, image_size=size, options=arguments, pretrained=pretrained
-    )
+    model, used = library.build(bare, num_classes=width, image_size=size, options=arguments, pretrained=pretrained)
     if start is not None:
         found = count_classes(model, start.tensors)
         if num_classes is None and found is not None and found != width:
             width = found
-            model, used = library.build(
-                bare, num_classes=width, image_size=size, options=arguments, pretrained=False
-            )
+            model, used = library.build(bare, num_classes=width, image_size=size, options=arguments, pretrained=False)
         _load_start(model, start, name, fresh_head=fresh_head and num_classes is not None)
     cropped = (pretrained or start is not None) and size == defaults.image_size
     spec = ModelSpec(
@@ -208,9 +200,7 @@ def _load_start(model: nn.Module, start: _Start, name: str, *, fresh_head: bool)
     subject = f"{str(start.path)!r} does not fit {name!r}"
     kept = fit_tensors(model, start.tensors, subject=subject, fresh_head=fresh_head)
     if kept:
-        _logger.warning(
-            "%s has another number of classes; %s start at random values.", start.path, " and ".join(kept)
-        )
+        _logger.warning("%s has another number of classes; %s start at random values.", start.path, " and ".join(kept))
 
 
 def _merge_defaults(defaults: Defaults, written: ModelSpec | None) -> Defaults:
@@ -247,9 +237,7 @@ def _to_json(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = json.loads(json.dumps(dict(options)))
     except (TypeError, ValueError) as error:
-        raise ModelError(
-            f"The options of {name!r} must be numbers, texts and lists, got {options!r}."
-        ) from error
+        raise ModelError(f"The options of {name!r} must be numbers, texts and lists, got {options!r}.") from error
     return plain
 
 

@@ -45,16 +45,12 @@ class _Attention(nn.Module):
 class _Block(nn.Module):
     """Attention and MLP, each after a norm and beside a shortcut."""
 
-    def __init__(
-        self, width: int, heads: int, mlp_ratio: int, attention_dropout: float, drop_path: float
-    ) -> None:
+    def __init__(self, width: int, heads: int, mlp_ratio: int, attention_dropout: float, drop_path: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
         self.attn = _Attention(width, heads, attention_dropout)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width)
-        )
+        self.mlp = nn.Sequential(nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -111,9 +107,7 @@ class CCT(nn.Module):
         self.grid = grid
         self.pos_embed = nn.Parameter(torch.empty(1, grid[0] * grid[1], width))
         rates = [drop_path * i / max(1, blocks - 1) for i in range(blocks)]
-        self.blocks = nn.ModuleList(
-            _Block(width, heads, mlp_ratio, attention_dropout, rate) for rate in rates
-        )
+        self.blocks = nn.ModuleList(_Block(width, heads, mlp_ratio, attention_dropout, rate) for rate in rates)
         self.norm = nn.LayerNorm(width)
         self.attention_pool = nn.Linear(width, 1)
         self.head = nn.Linear(width, num_classes)

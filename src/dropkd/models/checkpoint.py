@@ -48,9 +48,7 @@ def load_weights(model: nn.Module, path: str | Path, *, what: str = "student") -
         ModelError: the file can't be read, is no plain file of tensors, or belongs to another architecture.
     """
     target = model.model if isinstance(model, Network) else model
-    fit_tensors(
-        target, read_tensors(path), subject=f"{str(path)!r} does not fit the {what} ({type(target).__name__})"
-    )
+    fit_tensors(target, read_tensors(path), subject=f"{str(path)!r} does not fit the {what} ({type(target).__name__})")
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -115,8 +113,8 @@ def _read_torch_file(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{str(path)!r} is refused: it holds Python objects beside plain tensors, and reading such "
-            f"a pickle can run anything ({_first_line(error)}). Save the weights alone in the program that wrote "
-            "the file, by torch.save(model.state_dict(), PATH) or as safetensors."
+            f"a pickle can run anything ({_first_line(error)}). Save the weights alone in the program that "
+            "wrote the file, by torch.save(model.state_dict(), PATH) or as safetensors."
         ) from error
     except Exception as error:
         raise ModelError(f"{str(path)!r} is damaged or no torch file ({_first_line(error)}).") from error
@@ -138,9 +136,7 @@ def _unpack(content: Any, path: Path) -> dict[str, Tensor]:
         tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
         if tensors:
             return tensors
-    got = (
-        f"the keys {sorted(map(str, content))[:10]}" if isinstance(content, dict) else type(content).__name__
-    )
+    got = f"the keys {sorted(map(str, content))[:10]}" if isinstance(content, dict) else type(content).__name__
     raise ModelError(
         f"{str(path)!r} holds no weights: expected tensors by name, bare or under one of "
         f"{', '.join(_CONTAINERS)}; got {got}."

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from dropkd.contracts import Outputs, Shapes
+from dropkd.contracts import Outputs
 from dropkd.errors import ModelError
 from dropkd.models.hooks import HookTaps, find_logits, find_module, list_modules
 from dropkd.models.scan import scan_modules
-from dropkd.models.taps import IntermediatesTaps, TappedTaps, Taps, has_intermediates
+from dropkd.models.taps import IntermediatesTaps, TappedTaps, Taps, classify, has_intermediates, offer_embedding
 from dropkd.models.tokens import spread_evenly
 
 __all__ = ["find_taps"]
 
+_logger = logging.getLogger(__name__)
+
 
 def find_taps(
     model: nn.Module, image: Tensor, map_modules: Sequence[str] | None, embedding_module: str | None
-) -> tuple[Taps, Shapes]:
-    """Return the taps of a model in evaluation mode, and what its answer looks like.
+) -> tuple[Taps, Outputs]:
+    """Return the taps of a model in evaluation mode, and its answer to ``image``.
 
     Args:
         model: gives logits for normalised pixels.
@@ -30,38 +35,69 @@ def find_taps(
     Raises:
         ModelError: a name is not there or its output is no map; no classifier was found.
     """
-    named = map_modules is not None or embedding_module is not None
-    taps: Taps
-    if not named and callable(getattr(model, "tapped", None)):
-        taps = TappedTaps()
-    elif not named and has_intermediates(model):
-        return _choose_intermediates(model, image)
-    else:
-        taps = _set_hooks(model, image, map_modules, embedding_module)
-    return taps, taps.read(model, image, maps=True).shapes
+    if map_modules is None and embedding_module is None:
+        if callable(getattr(model, "tapped", None)):
+            tapped = TappedTaps()
+            return tapped, tapped.read(model, image, maps=True)
+        if has_intermediates(model):
+            found = _try_intermediates(model, image)
+            if found is not None:
+                return found
+    taps = _set_hooks(model, image, map_modules, embedding_module)
+    return taps, taps.read(model, image, maps=True)
 
 
-def _choose_intermediates(model: nn.Module, image: Tensor) -> tuple[Taps, Shapes]:
-    """Take the deepest map of each resolution; of models with a single one, up to four evenly spaced."""
-    answer = IntermediatesTaps().read(model, image, maps=True)
-    sizes = [tuple(m.shape[-2:]) for m in answer.maps]
-    if len(set(sizes)) > 1:
-        last = {size: number for number, size in enumerate(sizes)}
-        indices = tuple(sorted(last.values()))
-    else:
-        indices = spread_evenly(len(sizes))
-    kept = Outputs(answer.logits, tuple(answer.maps[i] for i in indices), answer.embedding)
-    return IntermediatesTaps(indices), kept.shapes
+def _try_intermediates(model: nn.Module, image: Tensor) -> tuple[Taps, Outputs] | None:
+    """Return timm's taps, or None where they don't give the logits of a plain call (a subclass may change that)."""
+    expected = find_logits(model(image))
+    try:
+        taps = _part_head(model, image)
+        answer = taps.read(model, image, maps=True)
+    except Exception as error:
+        _logger.debug("%s: no intermediate maps (%s); set hooks instead", type(model).__name__, error)
+        return None
+    if not _are_alike(answer.logits, expected):
+        return None
+    taps.indices = _choose_maps(answer.maps)
+    maps = tuple(answer.maps[i] for i in taps.indices)
+    return taps, Outputs(answer.logits, maps, answer.embedding)
+
+
+def _part_head(model: nn.Module, image: Tensor) -> IntermediatesTaps:
+    """Return the taps for the way that the model's head gets from its features to the logits."""
+    library: Any = model
+    features = library.forward_features(image)
+    classifier = library.get_classifier()
+    # Several heads read different tokens.
+    if isinstance(classifier, (tuple, list, nn.ModuleList)):
+        return IntermediatesTaps(whole_head=True)
+    seen: list[Tensor] = []
+    handle = classifier.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    try:
+        logits = library.forward_head(features)
+    finally:
+        handle.remove()
+    embedding = offer_embedding(model, features)
+    if embedding.ndim != 2 or not _are_equal(seen[0].flatten(1), embedding):
+        return IntermediatesTaps(watched=_find_classifier(model, image))
+    return IntermediatesTaps(whole_head=not _are_equal(classify(model, embedding), logits))
+
+
+def _choose_maps(maps: tuple[Tensor, ...]) -> tuple[int, ...]:
+    """Return the deepest map of each resolution; of maps with a single one, up to four evenly spaced."""
+    sizes = [tuple(m.shape[-2:]) for m in maps]
+    if len(set(sizes)) == 1:
+        return spread_evenly(len(sizes))
+    last = {size: number for number, size in enumerate(sizes)}
+    return tuple(sorted(last.values()))
 
 
 def _set_hooks(
     model: nn.Module, image: Tensor, map_modules: Sequence[str] | None, embedding_module: str | None
 ) -> HookTaps:
-    channels_first = True
+    channels_first = getattr(model, "output_fmt", "NCHW") != "NHWC"
     if map_modules is None:
         map_modules, channels_first = _find_map_modules(model, image)
-    elif getattr(model, "output_fmt", "NCHW") == "NHWC":
-        channels_first = False
     for name in map_modules:
         find_module(model, name)
     if embedding_module is not None:
@@ -88,12 +124,19 @@ def _find_map_modules(model: nn.Module, image: Tensor) -> tuple[tuple[str, ...],
 def _find_classifier(model: nn.Module, image: Tensor) -> str:
     """Return the name of the last linear layer (or convolution) that gives one value a class."""
     scan = scan_modules(model, image)
-    classes = find_logits(scan.output).shape[1]
-    found = [name for name, width in scan.classifiers if width == classes]
-    if not found:
+    if scan.classifier is None:
         raise ModelError(
-            f"{type(model).__name__} has no linear layer that gives its {classes} logits, so it is not known "
+            f"{type(model).__name__} has no linear layer that gives its {scan.logits} logits, so it is not known "
             "what its classifier sees. Name the module whose output is the embedding by embedding_module. "
             f"Its modules:\n{list_modules(model)}"
         )
-    return found[-1]
+    return scan.classifier
+
+
+def _are_equal(one: Tensor, other: Tensor) -> bool:
+    # Tensors on the meta device have no values to compare.
+    return one.shape == other.shape and (one.is_meta or torch.equal(one, other))
+
+
+def _are_alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and (one.is_meta or torch.allclose(one, other, rtol=1e-3, atol=1e-4))

@@ -73,9 +73,7 @@ def align_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, 
     except Exception:
         # It was written for the right architecture only; what does not fit is told by the caller.
         return aligned
-    return (
-        dict(converted) if len(own.keys() & converted.keys()) >= len(own.keys() & aligned.keys()) else aligned
-    )
+    return dict(converted) if len(own.keys() & converted.keys()) >= len(own.keys() & aligned.keys()) else aligned
 
 
 def _strip_prefixes(tensors: Mapping[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
@@ -90,9 +88,7 @@ def _strip_prefixes(tensors: Mapping[str, Tensor], own: Collection[str]) -> dict
 
 def _find_heads(model: nn.Module) -> tuple[str, ...]:
     """Return the names of the layers that give the logits."""
-    layers = {
-        name: module for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))
-    }
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))}
     get_classifier = getattr(model, "get_classifier", None)
     if get_classifier is None:
         return tuple(layers)[-1:]

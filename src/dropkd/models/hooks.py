@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -42,6 +43,8 @@ class HookTaps:
         self.embedding_output = embedding_output
         self.channels_first = channels_first
 
+    # Hooks that come and go make torch.compile start over at each step; such a model runs as it is.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def read(self, model: nn.Module, pixels: Tensor, *, maps: bool) -> Outputs:
         """Run the model once; see :class:`~dropkd.models.taps.Taps`."""
         found: dict[str, Tensor] = {}
@@ -122,9 +125,7 @@ def find_logits(output: Any) -> Tensor:
     return logits
 
 
-def _watch_output(
-    model: nn.Module, name: str, found: dict[str, Tensor], key: str | None = None
-) -> RemovableHandle:
+def _watch_output(model: nn.Module, name: str, found: dict[str, Tensor], key: str | None = None) -> RemovableHandle:
     def keep(module: nn.Module, args: Any, output: Any) -> None:
         first = output[0] if isinstance(output, (tuple, list)) else output
         if isinstance(first, Tensor):
@@ -147,5 +148,7 @@ def _pick(found: dict[str, Tensor], name: str) -> Tensor:
 
 
 def _to_vector(embedding: Tensor) -> Tensor:
-    """Return (B, D): maps averaged over their positions."""
-    return embedding.flatten(2).mean(2) if embedding.ndim > 2 else embedding
+    """Return (B, D): maps (B, D, H, W) averaged over their positions, tokens (B, N, D) over their number."""
+    if embedding.ndim == 3:
+        return embedding.mean(1)
+    return embedding.flatten(2).mean(2) if embedding.ndim == 4 else embedding

@@ -47,14 +47,15 @@ class Network(nn.Module):
         self.preprocessing = Preprocessing(spec)
         weight = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
         self.preprocessing.to(device=weight.device, dtype=weight.dtype)
-        image = torch.zeros(1, 3, *spec.image_size, device=weight.device, dtype=weight.dtype)
         with _undisturbed(model):
+            image = torch.rand(1, 3, *spec.image_size, device=weight.device, dtype=weight.dtype)
             try:
-                self.taps, shapes = find_taps(model, image, map_modules, embedding_module)
+                self.taps, answer = find_taps(model, image, map_modules, embedding_module)
             except ModelError:
                 raise
             except Exception as error:
                 raise ModelError(_explain_failed_pass(spec, error)) from error
+        shapes = answer.shapes
         if spec.num_classes not in (0, shapes.logits):
             raise ModelError(f"{spec.name!r} gives {shapes.logits} logits, not {spec.num_classes}.")
         self.shapes: Shapes = shapes

@@ -58,7 +58,8 @@ def open_teacher(
 
     Args:
         source: a model's name (with its published weights and their number of classes),
-            ``NAME:CHECKPOINT``, the folder of an earlier run, a safetensors file that dropkd wrote, a module, or a :class:`Network`.
+            ``NAME:CHECKPOINT``, the folder of an earlier run, a safetensors file that dropkd wrote, a
+            module, or a :class:`Network`.
         num_classes: number of logits where ``source`` does not tell it.
         image_size: side, or height and width, that it is fed; None for what it was trained on. A module
             of the user's own needs it.
@@ -71,12 +72,8 @@ def open_teacher(
         return source.eval()
     if isinstance(source, nn.Module):
         if image_size is None:
-            raise ModelError(
-                "A teacher module of your own needs image_size; or make it a network by wrap_model."
-            )
-        return wrap_model(
-            source, image_size=image_size, num_classes=num_classes, map_modules=map_modules
-        ).eval()
+            raise ModelError("A teacher module of your own needs image_size; or make it a network by wrap_model.")
+        return wrap_model(source, image_size=image_size, num_classes=num_classes, map_modules=map_modules).eval()
     text, path = str(source), Path(source)
     if path.is_dir() and not is_model_name(text):
         return open_network(_find_student(path), map_modules=map_modules)
@@ -88,9 +85,7 @@ def open_teacher(
             name, num_classes=None, image_size=image_size, checkpoint=checkpoint, map_modules=map_modules
         ).eval()
     _check_meant_as_name(text)
-    return build_network(
-        name, num_classes=None, image_size=image_size, pretrained=True, map_modules=map_modules
-    ).eval()
+    return build_network(name, num_classes=None, image_size=image_size, pretrained=True, map_modules=map_modules).eval()
 
 
 def _find_student(folder: Path) -> Path:

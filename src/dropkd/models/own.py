@@ -63,6 +63,4 @@ def _check_options(name: str, options: dict[str, Any], known: tuple[str, ...]) -
     for option in options:
         if option not in known:
             listed = ", ".join(known) or "none"
-            raise ModelError(
-                f"{name!r} has no option {option!r}. Its options: {listed}.{did_you_mean(option, known)}"
-            )
+            raise ModelError(f"{name!r} has no option {option!r}. Its options: {listed}.{did_you_mean(option, known)}")

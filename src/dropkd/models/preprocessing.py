@@ -70,8 +70,6 @@ class Preprocessing(nn.Module):
             return pixels
         if self.interpolation == "nearest":
             return F.interpolate(pixels, self.image_size, mode="nearest-exact")
-        resized = F.interpolate(
-            pixels, self.image_size, mode=self.interpolation, align_corners=False, antialias=True
-        )
+        resized = F.interpolate(pixels, self.image_size, mode=self.interpolation, align_corners=False, antialias=True)
         # Bicubic overshoots at edges; images on disk, which the network was trained on, can't.
         return resized.clamp(0, 1) if self.interpolation == "bicubic" else resized

@@ -1,4 +1,4 @@
-"""One watched pass through an unknown model: where its resolution changes, what may be its classifier."""
+"""One watched pass through an unknown model: where its resolution changes, and which layer is its classifier."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dropkd.models.hooks import find_logits
+
 __all__ = ["Scan", "scan_modules"]
 
-_POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+# A map with sides of more than this share of the last one's is of the same level: convolutions without
+# padding shave off a few pixels.
+_SAME_LEVEL = 0.7
 
 
 @dataclass(frozen=True)
@@ -18,13 +22,13 @@ class Scan:
 
     Args:
         map_modules: the modules that give the last map of each resolution, shallow to deep.
-        classifiers: linear layers and convolutions in the order they ran, with the width of their outputs.
-        output: what the model answered.
+        classifier: the last linear layer or convolution that gives one value a class, or None.
+        logits: number of logits.
     """
 
     map_modules: tuple[str, ...]
-    classifiers: tuple[tuple[str, int], ...]
-    output: Any
+    classifier: str | None
+    logits: int
 
 
 @dataclass(frozen=True)
@@ -53,33 +57,41 @@ def scan_modules(model: nn.Module, image: Tensor) -> Scan:
     finally:
         for handle in handles:
             handle.remove()
-    widths = [(call.name, _width_of(call.module)) for call in calls]
-    classifiers = tuple((name, width) for name, width in widths if width is not None)
-    return Scan(_find_last_maps(calls), classifiers, output)
+    logits = find_logits(output).shape[1]
+    ends = [number for number, call in enumerate(calls) if _width_of(call.module) == logits]
+    classifier = calls[ends[-1]].name if ends else None
+    return Scan(_find_last_maps(calls[: ends[-1]] if ends else calls, calls), classifier, logits)
 
 
-def _find_last_maps(calls: list[_Call]) -> tuple[str, ...]:
-    """Return the last module of each resolution on the way through the model.
+def _find_last_maps(calls: list[_Call], all_calls: list[_Call]) -> tuple[str, ...]:
+    """Return the last module of each resolution on the way to the classifier.
 
     A module that lowers the resolution once is one step, whatever happens inside it; one that lowers it more
-    often is a chain of steps. The way ends where positions are pooled to one.
+    often is a chain of steps. The way ends where positions are pooled for the classifier.
     """
-    steps = {call.name for call in calls if _is_one_step(call)}
-    last: dict[tuple[int, int], str] = {}
+    steps = {call.name for call in all_calls if _is_one_step(call)}
+    levels: list[tuple[str, int]] = []
     for call in calls:
         if call.size_out is None or _is_inside(call.name, steps):
             continue
-        if call.size_out == (1, 1) and (
-            isinstance(call.module, _POOLS) or max(next(reversed(last), (0, 0))) > 2
-        ):
+        side = max(call.size_out)
+        if _is_final_pooling(call, levels):
             break
-        last.pop(call.size_out, None)
-        last[call.size_out] = call.name
-    return tuple(last.values())
+        if levels and side > _SAME_LEVEL * levels[-1][1]:
+            levels.pop()
+        levels.append((call.name, side))
+    return tuple(name for name, _ in levels)
+
+
+def _is_final_pooling(call: _Call, levels: list[tuple[str, int]]) -> bool:
+    """Tell whether positions end here: by an adaptive pooling, or because several became one."""
+    if isinstance(call.module, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)):
+        return True
+    return call.size_out == (1, 1) and bool(levels) and levels[-1][1] > 2
 
 
 def _is_one_step(call: _Call) -> bool:
-    """Tell whether the module keeps the resolution or lowers it once, by half at most."""
+    """Tell whether the module keeps the resolution or lowers it once, by half or so."""
     if call.size_in is None or call.size_out is None:
         return False
     return call.size_out[0] * 3 > call.size_in[0] and call.size_out[1] * 3 > call.size_in[1]
@@ -100,6 +112,4 @@ def _measure(value: Any) -> tuple[int, int] | None:
 def _width_of(module: nn.Module) -> int | None:
     if isinstance(module, nn.Linear):
         return module.out_features
-    if isinstance(module, nn.Conv2d):
-        return module.out_channels
-    return None
+    return module.out_channels if isinstance(module, nn.Conv2d) else None

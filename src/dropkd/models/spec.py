@@ -61,16 +61,12 @@ class ModelSpec:
         """
         known = {f.name for f in fields(cls)}
         kept = {
-            key: _freeze_list(value) if key != "options" else value
-            for key, value in values.items()
-            if key in known
+            key: _freeze_list(value) if key != "options" else value for key, value in values.items() if key in known
         }
         try:
             return cls(**kept)
         except TypeError as error:
-            raise ModelError(
-                f"The description of the network is incomplete: {values!r} ({error})."
-            ) from error
+            raise ModelError(f"The description of the network is incomplete: {values!r} ({error}).") from error
 
 
 def _freeze_list(value: Any) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from dropkd.contracts import Outputs
 
-__all__ = ["IntermediatesTaps", "TappedTaps", "Taps", "has_intermediates"]
+__all__ = ["IntermediatesTaps", "TappedTaps", "Taps", "classify", "has_intermediates", "offer_embedding"]
 
 
 class Taps(Protocol):
@@ -33,11 +34,21 @@ class IntermediatesTaps:
     """For timm's models, which give their own intermediate maps and part the head from the classifier.
 
     Args:
-        indices: which of the model's intermediate maps are read.
+        indices: which of the model's intermediate maps are read; all where None.
+        whole_head: whether the logits are more than what the classifier makes of the embedding (several heads).
+        watched: name of the layer whose input is the embedding, where the head itself does not offer it.
     """
 
-    def __init__(self, indices: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self,
+        indices: tuple[int, ...] | None = None,
+        *,
+        whole_head: bool = False,
+        watched: str | None = None,
+    ) -> None:
         self.indices = indices
+        self.whole_head = whole_head
+        self.watched = watched
 
     def read(self, model: nn.Module, pixels: Tensor, *, maps: bool) -> Outputs:
         """Run the model once; see :class:`Taps`."""
@@ -48,17 +59,49 @@ class IntermediatesTaps:
             features, found = library.forward_intermediates(pixels, indices=indices, output_fmt="NCHW")
         else:
             features = library.forward_features(pixels)
-        embedding = library.forward_head(features, pre_logits=True)
-        classifier = library.get_classifier()
-        # Two heads (distilled models) read different tokens; only the model knows how to join their logits.
-        joined = isinstance(classifier, nn.Module)
-        logits = classifier(embedding) if joined else library.forward_head(features)
-        if embedding.ndim > 2:
-            embedding = embedding.flatten(2).mean(2)
-        return Outputs(logits.flatten(1), tuple(found), embedding)
+        if self.watched is not None:
+            logits, embedding = _watch_head(model, features, self.watched)
+        elif self.whole_head:
+            logits, embedding = library.forward_head(features), offer_embedding(model, features)
+        else:
+            embedding = offer_embedding(model, features)
+            logits = classify(model, embedding)
+        return Outputs(logits, tuple(found), embedding)
 
 
 def has_intermediates(model: nn.Module) -> bool:
     """Return whether the model has timm's interface to intermediate maps."""
     wanted = ("forward_intermediates", "forward_features", "forward_head", "get_classifier")
     return all(callable(getattr(model, name, None)) for name in wanted)
+
+
+def offer_embedding(model: nn.Module, features: Any) -> Tensor:
+    """Return what the model's head offers as the embedding; of several branches, one after another."""
+    library: Any = model
+    offered = library.forward_head(features, pre_logits=True)
+    embedding: Tensor = torch.cat(list(offered), dim=1) if isinstance(offered, (tuple, list)) else offered
+    return embedding
+
+
+def classify(model: nn.Module, embedding: Tensor) -> Tensor:
+    """Return what the model's one classifier makes of the embedding (B, D)."""
+    library: Any = model
+    classifier = library.get_classifier()
+    if isinstance(classifier, nn.Conv2d):
+        embedding = embedding[:, :, None, None]
+    logits: Tensor = classifier(embedding)
+    return logits.flatten(1)
+
+
+# Hooks that come and go make torch.compile start over at each step.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _watch_head(model: nn.Module, features: Any, watched: str) -> tuple[Tensor, Tensor]:
+    library: Any = model
+    seen: list[Tensor] = []
+    layer = model.get_submodule(watched)
+    handle = layer.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    try:
+        logits = library.forward_head(features)
+    finally:
+        handle.remove()
+    return logits, seen[0].flatten(1)

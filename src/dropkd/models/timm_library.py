@@ -89,9 +89,7 @@ class TimmLibrary:
         except TypeError as error:
             # Convolutional networks take images of any size and have no such option.
             if sized is options or "img_size" not in str(error):
-                raise ModelError(
-                    f"timm can't build {name!r} with the options {options!r}: {error}."
-                ) from error
+                raise ModelError(f"timm can't build {name!r} with the options {options!r}: {error}.") from error
             return _create_unsized(name, num_classes, options, pretrained), options
 
 
@@ -118,11 +116,7 @@ def _create_unsized(name: str, num_classes: int, options: dict[str, Any], pretra
 
 def _explain_missing_weights(name: str, error: Exception) -> str:
     config = get_pretrained_cfg(name)
-    source = (
-        f"the Hugging Face repository {config.hf_hub_id!r}"
-        if config and config.hf_hub_id
-        else "its web address"
-    )
+    source = f"the Hugging Face repository {config.hf_hub_id!r}" if config and config.hf_hub_id else "its web address"
     cache_folder = os.environ.get("HF_HUB_CACHE") or str(
         Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
     )

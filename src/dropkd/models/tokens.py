@@ -39,9 +39,7 @@ def find_grid(count: int, image_size: tuple[int, int]) -> tuple[int, int]:
         other = round(side * longer / shorter)
         if 0 <= count - side * other <= _MAX_PREFIX:
             return (other, side) if height > width else (side, other)
-    raise ModelError(
-        f"{count} tokens can't be folded to a grid with the proportions of a {height}x{width} image."
-    )
+    raise ModelError(f"{count} tokens can't be folded to a grid with the proportions of a {height}x{width} image.")
 
 
 def spread_evenly(count: int, wanted: int = 4) -> tuple[int, ...]:

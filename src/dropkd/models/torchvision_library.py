@@ -74,23 +74,17 @@ class TorchvisionLibrary:
         try:
             model: nn.Module = torchvision.models.get_model(name, num_classes=num_classes, **used)
         except (TypeError, ValueError) as error:
-            raise ModelError(
-                f"torchvision can't build {name!r} with the options {options!r}: {error}."
-            ) from error
+            raise ModelError(f"torchvision can't build {name!r} with the options {options!r}: {error}.") from error
         if pretrained:
             tensors = _fetch_weights(name)
             _fit_positions(model, tensors)
-            fit_tensors(
-                model, tensors, subject=f"The published weights of {name!r} don't fit", fresh_head=True
-            )
+            fit_tensors(model, tensors, subject=f"The published weights of {name!r} don't fit", fresh_head=True)
         return model, used
 
 
 def _square_side(name: str, image_size: tuple[int, int]) -> int:
     if image_size[0] != image_size[1]:
-        raise ModelError(
-            f"torchvision's {name!r} takes square images only, got {image_size[0]}x{image_size[1]}."
-        )
+        raise ModelError(f"torchvision's {name!r} takes square images only, got {image_size[0]}x{image_size[1]}.")
     return image_size[0]
 
 
