@@ -23,8 +23,8 @@ def clothes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, count in (("train", 24), ("test", 8)):
         split = load_demo_split(name)
         for label in (1, 5, 9):
-            place = folder / name / CLASSES[label]
-            place.mkdir(parents=True)
-            for row in (split.labels == label).nonzero()[0][:count].tolist():
-                Image.fromarray(split.images[row]).save(place / f"{int(split.index[row]):05}.png")
+            (folder / name / CLASSES[label]).mkdir(parents=True)
+            for row in (split.labels == label).nonzero()[0][:count]:
+                path = folder / name / CLASSES[label] / f"{split.index[row]:05}.png"
+                Image.fromarray(split.images[row]).save(path)
     return folder

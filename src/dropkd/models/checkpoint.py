@@ -95,7 +95,8 @@ def save_network(network: Network, path: str | Path) -> None:
         ModelError: it can't be written.
     """
     path = Path(path)
-    metadata = {"dropkd": json.dumps(network.spec.to_dict()), "format": "pt"}
+    # One entry alone: safetensors writes several in a random order, and equal runs must give equal files.
+    metadata = {"dropkd": json.dumps(network.spec.to_dict())}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(_separate(network.model.state_dict()), temporary, metadata=metadata)
