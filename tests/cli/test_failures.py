@@ -7,7 +7,7 @@ import pytest
 
 from dropkd.cli import run_command_line
 from dropkd.engine.signals import Interrupted
-from dropkd.errors import DataError
+from dropkd.errors import ConfigError, DataError
 
 Fail = Callable[[BaseException], None]
 
@@ -29,7 +29,15 @@ def test_a_users_mistake_is_its_text_and_exit_code_2(
     resume_fails_with(DataError("The folder '[bold]x' holds no images.\nNeither does 'y'."))
     assert run_command_line(["resume", "x"]) == 2
     shown = capsys.readouterr()
-    assert shown.err == "error: The folder '[bold]x' holds no images.\nerror: Neither does 'y'.\n"
+    assert shown.err == "error: The folder '[bold]x' holds no images.\nNeither does 'y'.\n"
+
+
+def test_each_mistake_of_a_configuration_is_an_error_of_its_own(
+    resume_fails_with: Fail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resume_fails_with(ConfigError("'a' must be 1, got 2\n'b' is missing"))
+    assert run_command_line(["resume", "x"]) == 2
+    assert capsys.readouterr().err == "error: 'a' must be 1, got 2\nerror: 'b' is missing\n"
 
 
 def test_a_long_text_is_not_wrapped(resume_fails_with: Fail, capsys: pytest.CaptureFixture[str]) -> None:

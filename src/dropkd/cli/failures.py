@@ -8,15 +8,17 @@ from rich.text import Text
 
 from dropkd.cli.console import errors
 from dropkd.engine.signals import Interrupted
-from dropkd.errors import DropKDError
+from dropkd.errors import ConfigError, DropKDError
 
 __all__ = ["explain_bug", "explain_interrupt", "explain_mistake", "explain_stop"]
 
 
 def explain_mistake(error: DropKDError) -> int:
     """Print something that the user can mend; exit code 2."""
-    for line in str(error).splitlines():
-        _print_labelled("error", "bold red", line)
+    # A configuration names all its mistakes at once, one a line; other texts of several lines are one mistake.
+    mistakes = str(error).splitlines() if isinstance(error, ConfigError) else [str(error)]
+    for mistake in mistakes:
+        _print_labelled("error", "bold red", mistake)
     return 2
 
 
