@@ -9,7 +9,7 @@ from PIL import Image
 from dropkd.data import Recipe
 from dropkd.data import augment as augment_module
 from dropkd.data.augment import Augmentation
-from dropkd.data.colours import GREY, STRONG_CHANGES, change_strongly
+from dropkd.data.colours import GREY, STRONG_CHANGES, change_strongly, erased_box, square_box
 from dropkd.data.geometry import fit_frame, resized_box
 from dropkd.errors import ConfigError
 
@@ -81,6 +81,7 @@ def test_a_shift_moves_pixels_and_leaves_black_behind() -> None:
         assert len(matches) == 1
         seen.update(matches)
     assert {down for down, _ in seen} == {right for _, right in seen} == set(range(7))
+    assert len(seen) > 20
 
 
 def test_half_of_the_images_are_flipped() -> None:
@@ -107,6 +108,28 @@ def test_erasing_paints_a_grey_rectangle_of_2_to_25_percent() -> None:
         box = view[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         assert (box == GREY).all()
         assert 1 <= changed.sum() <= 0.32 * changed.size
+
+
+@settings(deadline=None)
+@given(st.floats(0.02, 0.25), st.floats(0.3, 10 / 3), st.floats(0, 1), st.floats(0, 1))
+def test_what_is_erased_lies_inside_the_view(share: float, ratio: float, across: float, down: float) -> None:
+    top, left, bottom, right = erased_box((30, 50), share, ratio, across, down)
+    assert 0 <= top < bottom <= 30
+    assert 0 <= left < right <= 50
+    # Sides are rounded to whole pixels, and cut where they are longer than the view's.
+    assert (bottom - top) * (right - left) <= share * 1500 + 40
+    if across in (0, 1):
+        assert left == 0 or right == 50
+
+
+@pytest.mark.parametrize(
+    ("share", "across", "down", "box"),
+    [(0.5, 0.5, 0.5, (8, 18, 22, 32)), (0.5, 0.0, 1.0, (22, 0, 30, 8)), (0.0, 0.5, 0.5, (15, 25, 15, 25))],
+)
+def test_the_square_lies_around_its_centre_and_is_cut_at_the_border(
+    share: float, across: float, down: float, box: tuple[int, int, int, int]
+) -> None:
+    assert square_box((30, 50), share, across, down) == box
 
 
 def test_erasing_happens_as_often_as_asked() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -192,7 +193,7 @@ def test_large_files_are_read_by_threads_with_the_same_result(tree: Tree, monkey
     assert alone.train.fingerprint() == together.train.fingerprint()
 
 
-def test_a_fingerprint_tells_content_names_and_classes(whole: Path, tree: Tree) -> None:
+def test_a_fingerprint_tells_content_names_and_classes(whole: Path) -> None:
     original = open_data(whole).train.fingerprint()
     assert len(original) == 64
     assert open_data(whole).train.fingerprint() == original
@@ -202,6 +203,8 @@ def test_a_fingerprint_tells_content_names_and_classes(whole: Path, tree: Tree) 
     assert open_data(whole).train.fingerprint() != original
     path.write_bytes(content)
     assert open_data(whole).train.fingerprint() == original
+    split = open_data(whole).train
+    assert replace(split, classes=("cat", "wolf")).fingerprint() != original
     path.rename(path.with_name("00.png"))
     assert open_data(whole).train.fingerprint() != original
 
