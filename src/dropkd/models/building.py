@@ -138,18 +138,27 @@ def wrap_model(
 
 @dataclass(frozen=True)
 class _Start:
-    """The weights that a model starts from, and what the file says of itself."""
+    """The weights that a model starts from, and what dropkd wrote of them into the file.
+
+    Args:
+        path: of the file.
+        tensors: by the names that they have there.
+        spec: of the network that was saved, where it has the same architecture; else None.
+        origin: a remark for error messages on what was saved, or an empty string.
+    """
 
     path: Path
     tensors: dict[str, Tensor]
     spec: ModelSpec | None
+    origin: str
 
 
 def _read_start(name: str, path: Path) -> _Start:
     spec = read_spec(path)
     # What the file says of another architecture is of no use for this one.
     same = spec is not None and _architecture_of(spec.name) == _architecture_of(find_library(name)[2])
-    return _Start(path, read_tensors(path), spec if same else None)
+    origin = "" if spec is None else f" (dropkd wrote it for {spec.name!r} with {spec.num_classes} classes)"
+    return _Start(path, read_tensors(path), spec if same else None, origin)
 
 
 def _architecture_of(name: str) -> str:
@@ -174,6 +183,8 @@ def _build_model(
     size = image_size or defaults.image_size
     arguments = _to_json(name, _options_of(written, size) if options is None else options)
     width = num_classes if num_classes is not None else defaults.num_classes
+    if width < 1:
+        raise ModelError(f"{name!r} needs at least one class, got num_classes={num_classes!r}.")
     model, used = library.build(bare, num_classes=width, image_size=size, options=arguments, pretrained=pretrained)
     if start is not None:
         found = count_classes(model, start.tensors)
@@ -197,7 +208,7 @@ def _build_model(
 
 
 def _load_start(model: nn.Module, start: _Start, name: str, *, fresh_head: bool) -> None:
-    subject = f"{str(start.path)!r} does not fit {name!r}"
+    subject = f"{str(start.path)!r} does not fit {name!r}{start.origin}"
     kept = fit_tensors(model, start.tensors, subject=subject, fresh_head=fresh_head)
     if kept:
         _logger.warning("%s has another number of classes; %s start at random values.", start.path, " and ".join(kept))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -13,6 +11,7 @@ from timm.models import get_pretrained_cfg, is_model
 from torch import nn
 
 from dropkd.errors import ModelError, did_you_mean
+from dropkd.models.hub import cache_folder, find_cached, is_reachable
 from dropkd.models.library import Defaults
 
 __all__ = ["TimmLibrary"]
@@ -39,8 +38,8 @@ class TimmLibrary:
         if not is_model(name):
             return False
         architecture, _, tag = name.partition(".")
-        tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
-        if tag and tag not in tags:
+        tags = _list_tags(architecture) if tag else ()
+        if tag not in (*tags, ""):
             raise ModelError(
                 f"timm has no published weights {name!r}. Tags of {architecture!r}: "
                 f"{', '.join(tags) or 'none'}.{did_you_mean(tag, tags)}"
@@ -94,17 +93,35 @@ class TimmLibrary:
 
 
 def _create(name: str, num_classes: int, options: dict[str, Any], pretrained: bool) -> nn.Module:
+    overlay = _overlay_source(name) if pretrained else None
     try:
-        model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
+        model: nn.Module = timm.create_model(
+            name, pretrained=pretrained, pretrained_cfg_overlay=overlay, num_classes=num_classes, **options
+        )
     except TypeError:
         raise
     except Exception as error:
         if pretrained:
-            raise ModelError(_explain_missing_weights(name, error)) from error
+            raise ModelError(_explain_missing_weights(name, f"{type(error).__name__}: {error}")) from error
         raise ModelError(
             f"timm can't build {name!r} with the options {options!r}: {type(error).__name__}: {error}."
         ) from error
     return model
+
+
+def _overlay_source(name: str) -> dict[str, Any] | None:
+    """Return where the published weights come from if not from the hub.
+
+    Raises:
+        ModelError: the hub can't be reached and the weights were not fetched before.
+    """
+    config = get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id or is_reachable():
+        return None
+    cached = find_cached(config.hf_hub_id, config.hf_hub_filename)
+    if cached is None:
+        raise ModelError(_explain_missing_weights(name, "it can't be reached"))
+    return {"file": str(cached)}
 
 
 def _create_unsized(name: str, num_classes: int, options: dict[str, Any], pretrained: bool) -> nn.Module:
@@ -114,23 +131,24 @@ def _create_unsized(name: str, num_classes: int, options: dict[str, Any], pretra
         raise ModelError(f"timm can't build {name!r} with the options {options!r}: {error}.") from error
 
 
-def _explain_missing_weights(name: str, error: Exception) -> str:
+def _explain_missing_weights(name: str, reason: str) -> str:
     config = get_pretrained_cfg(name)
     source = f"the Hugging Face repository {config.hf_hub_id!r}" if config and config.hf_hub_id else "its web address"
-    cache_folder = os.environ.get("HF_HUB_CACHE") or str(
-        Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
-    )
     return (
-        f"The published weights of {name!r} could not be had: looked in the cache {cache_folder}, then asked "
-        f"{source} ({type(error).__name__}: {error}). Without a network, put the file "
-        f"(model.safetensors of that repository) anywhere and give it as '{name}:PATH/model.safetensors', "
-        "or start from random weights (--no-pretrained)."
+        f"The published weights of {name!r} could not be had: looked in the cache {cache_folder()}, then asked "
+        f"{source} ({reason}). Without a network, put the file (model.safetensors of that repository) anywhere and "
+        f"give it as '{name}:PATH/model.safetensors', or start from random weights (--no-pretrained)."
     )
 
 
 def _to_triple(values: Sequence[float]) -> tuple[float, float, float]:
     red, green, blue = values
     return red, green, blue
+
+
+@cache
+def _list_tags(architecture: str) -> tuple[str, ...]:
+    return tuple(full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*"))
 
 
 @cache
