@@ -1,8 +1,4 @@
-"""Builds run folders as the engine writes them, with real images, in a fraction of a second.
-
-``fashion_mnist_sheet.png`` holds 16 images of each of the 10 classes, one class a row, of Fashion-MNIST's test split
-(Xiao, Rasul and Vollgraf, 2017; MIT licence).
-"""
+"""Builds run folders as the engine writes them, with real images, in a fraction of a second."""
 
 from __future__ import annotations
 
@@ -18,9 +14,9 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
+from dropkd.demo.images import load_demo_split
+
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-SIDE, PER_CLASS = 28, 16
-SHEET = Path(__file__).with_name("fashion_mnist_sheet.png")
 # Classes that look alike, and how much.
 ALIKE = {(0, 6): 1.5, (2, 4): 1.5, (4, 6): 1.3, (2, 6): 1.3, (5, 7): 1.2, (7, 9): 1.1, (0, 3): 0.9, (3, 4): 0.6}
 TERMS = {
@@ -40,20 +36,18 @@ class Recipe:
     teacher_skill: float = 2.3
     epochs: int = 12
     done: int | None = None  # epochs that were reached; None: all
-    copies: int = 1  # how often each image occurs in the test split
+    each: int = 16  # test images of a class, at most 200
     classes: tuple[str, ...] = CLASSES
     start: str = "2025-03-09T10:15:00+00:00"
 
 
-def write_images(root: Path, classes: tuple[str, ...] = CLASSES, copies: int = 1) -> Path:
-    """Write test/CLASS/NNNNN.png and return the root; copies are shifted by a pixel each."""
-    sheet = np.asarray(Image.open(SHEET))
+def write_images(root: Path, classes: tuple[str, ...] = CLASSES, each: int = 16) -> Path:
+    """Write test/CLASS/NNNNN.png and return the root."""
+    bundled = load_demo_split("test")
     for k, name in enumerate(classes):
         (root / "test" / name).mkdir(parents=True, exist_ok=True)
-        for i in range(PER_CLASS * copies):
-            left = i % PER_CLASS * SIDE
-            tile = np.roll(sheet[k * SIDE : (k + 1) * SIDE, left : left + SIDE], i // PER_CLASS, axis=0)
-            Image.fromarray(tile).save(root / "test" / name / f"{i:05d}.png")
+        for i, image in enumerate(bundled.images[bundled.labels == k][:each]):
+            Image.fromarray(image).save(root / "test" / name / f"{i:05d}.png")
     return root
 
 
@@ -82,12 +76,12 @@ def change_json(path: Path, **values: Any) -> None:
 
 def _answer(recipe: Recipe, split: str) -> dict[str, np.ndarray]:
     """Return target, student and teacher probabilities of a split: some images are hard for all."""
-    size, images = len(recipe.classes), len(recipe.classes) * PER_CLASS * recipe.copies
+    size, images = len(recipe.classes), len(recipe.classes) * recipe.each
     likeness = np.eye(size) * 2.4
     for (i, j), value in ALIKE.items():
         if max(i, j) < size:
             likeness[i, j] = likeness[j, i] = value
-    target = np.repeat(np.arange(size), PER_CLASS * recipe.copies)
+    target = np.repeat(np.arange(size), recipe.each)
     shared = np.random.default_rng(1 if split == "test" else 2).normal(size=(images, size))
     found = {"target": target}
     own = sum(map(ord, recipe.method)) * 1000 + recipe.seed
@@ -120,6 +114,7 @@ def _metrics(recipe: Recipe, answers: dict[str, Any], baseline: bool) -> dict[st
     last = {s: {**f, "accuracy": f["accuracy"] - 0.006, "loss": f["loss"] + 0.01} for s, f in splits.items()}
     teacher = {
         "source": "runs/teacher",
+        "name": "cct_2_3x2",
         "parameters": 282_314,
         "splits": {s: _figures(a, "teacher", False) for s, a in answers.items()},
     }
@@ -139,13 +134,14 @@ def _metrics(recipe: Recipe, answers: dict[str, Any], baseline: bool) -> dict[st
             "pretrained": False,
         },
         "method_parameters": {"plain": 0, "kd": 0, "dropkd": 61_300}[recipe.method],
+        "classes": list(recipe.classes),
         "train_images": 5400,
         "global_batch": 64,
         "lr": 0.1,
         "epochs": recipe.epochs,
         "steps": recipe.epochs * 85,
         "seconds": 47.3 + 6 * len(TERMS[recipe.method]),
-        "test_sha256": hashlib.sha256(repr((recipe.classes, recipe.copies)).encode()).hexdigest(),
+        "test_sha256": hashlib.sha256(repr((recipe.classes, recipe.each)).encode()).hexdigest(),
         "baseline": "baseline" if baseline else None,
     }
 
@@ -171,7 +167,7 @@ def _log(recipe: Recipe, answers: dict[str, Any]) -> str:
         if epoch == done:
             break
         total = sum(t["weighted"] for t in shapes.values())
-        val = final["accuracy"] - 0.35 * fade * random.uniform(0.8, 1.2) * (epoch < recipe.epochs - 3)
+        val = float(final["accuracy"] - 0.35 * fade * random.uniform(0.8, 1.2) * (epoch < recipe.epochs - 3))
         train = {n: {**t, "share": t["weighted"] / total} for n, t in shapes.items()}
         lines.append({"event": "epoch", "epoch": epoch, "seconds": 4.1 * (epoch + 1), "lr": lr,
                       "train": {"loss": total, "accuracy": val - 0.03 + 0.06 * (1 - fade), "terms": train,
@@ -192,7 +188,7 @@ def _term(name: str, fade: float, random: np.random.Generator) -> float:
 def _table(recipe: Recipe, answers: dict[str, Any]) -> pa.Table:
     parts = []
     for split, found in answers.items():
-        paths = [f"test/{name}/{i:05d}.png" for name in recipe.classes for i in range(PER_CLASS * recipe.copies)]
+        paths = [f"test/{name}/{i:05d}.png" for name in recipe.classes for i in range(recipe.each)]
         taught = recipe.method != "plain"
         nothing = [None] * len(paths)
         parts.append(

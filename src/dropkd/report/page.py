@@ -75,7 +75,7 @@ def _list_facts(run: RunRecord) -> list[tuple[str, str]]:
     done = len(run.log.epochs)
     planned = run.setting("training", "epochs")
     facts = {
-        "teacher": run.teacher_name,
+        "teacher": _describe_teacher(run),
         "its parameters": _count(run.figure("teacher", "parameters")),
         "student": run.student_name,
         "its parameters ": _count(run.figure("student", "parameters")),
@@ -88,6 +88,11 @@ def _list_facts(run: RunRecord) -> list[tuple[str, str]]:
         "started from": _BEGINNINGS.get(str(run.figure_text("student", "pretrained"))),
     }
     return [(name, value) for name, value in facts.items() if value is not None]
+
+
+def _describe_teacher(run: RunRecord) -> str | None:
+    source, name = run.teacher_name, run.figure_text("teacher", "name")
+    return source if source is None or name in (None, source) else f"{source} ({name})"
 
 
 def _count(value: float | None) -> str | None:

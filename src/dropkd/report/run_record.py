@@ -84,9 +84,20 @@ class RunRecord:
 
     @cached_property
     def data_root(self) -> Path | None:
-        """Return the folder that the images' paths start from."""
-        path = self.setting("data", "path")
-        return None if path is None else Path(str(path)).expanduser()
+        """Return the folder that the images' paths start from, or None where the configuration does not say.
+
+        A relative path starts where the run was started: the run folder's own place, less the relative path that
+        it was given as, tells that place even when the report is written from another.
+        """
+        named = self.setting("data", "path")
+        if named is None:
+            return None
+        path, output = Path(str(named)).expanduser(), Path(str(self.setting("output") or "/"))
+        place = self.folder.resolve()
+        if not path.is_absolute() and not output.is_absolute() and place.parts[-len(output.parts) :] == output.parts:
+            start = Path(*place.parts[: -len(output.parts)])
+            return start / path if (start / path).is_dir() else path
+        return path
 
     def setting(self, *keys: str) -> Any:
         """Return a value of the configuration by its keys, or None."""
@@ -123,7 +134,7 @@ def read_run(folder: Path, *, with_baseline: bool = True) -> RunRecord:
     log = read_event_log(folder / "metrics.jsonl")
     gaps += log.gaps
     predictions = _read_answers(folder / "predictions.parquet", gaps)
-    classes = _read_stored_classes(folder / "student.safetensors") or class_names(predictions)
+    classes = _list_classes(metrics) or _read_stored_classes(folder / "student.safetensors") or class_names(predictions)
     baseline = _find_baseline(folder, metrics) if with_baseline else None
     if with_baseline and metrics.get("baseline") and baseline is None:
         gaps.append(f"The plain run that this one names, {str(metrics['baseline'])!r}, was not found.")
@@ -181,6 +192,11 @@ def _read_answers(path: Path, gaps: list[str]) -> Mapping[str, Predictions]:
     except RunError as error:
         gaps.append(str(error))
         return {}
+
+
+def _list_classes(metrics: Mapping[str, Any]) -> tuple[str, ...] | None:
+    classes = metrics.get("classes")
+    return tuple(str(name) for name in classes) if isinstance(classes, list) and classes else None
 
 
 def _read_stored_classes(path: Path) -> tuple[str, ...] | None:

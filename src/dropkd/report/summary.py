@@ -48,7 +48,12 @@ def summarise(run: RunRecord) -> Summary:
     verdict = Markup("")
     if difference:
         verdict = describe_difference(run.method, difference) + " " + describe_single_seed(difference)
-    details = [_describe_interval(run, run.split), _describe_agreement(run, run.split), _describe_selection(run)]
+    details = [
+        _describe_weak_teacher(run, run.split),
+        _describe_interval(run, run.split),
+        _describe_agreement(run, run.split),
+        _describe_selection(run),
+    ]
     if run.status != "finished":
         details.insert(0, _describe_progress(run))
     return Summary(
@@ -117,6 +122,17 @@ def _describe_ratio(run: RunRecord, split: str, accuracy: float, parameters: flo
         size = rough_percent(ratio) if ratio < 1.005 else f"{ratio:.1f} times"
         said += Markup(" with <strong>{}</strong> {} parameters").format(size, "of its" if ratio < 1.005 else "its")
     return said + Markup(".")
+
+
+def _describe_weak_teacher(run: RunRecord, split: str) -> Markup:
+    """Say so where the teacher is no better than the student that it was meant to help."""
+    teacher = run.figure("teacher", "splits", split, "accuracy")
+    alone = run.baseline.figure("splits", split, "accuracy") if run.baseline else None
+    if teacher is None or alone is None or teacher > alone:
+        return Markup("")
+    return Markup(
+        "The teacher ({}) is no better here than the student trained alone ({}), so there is little to learn from it."
+    ).format(percent(teacher), percent(alone))
 
 
 def _describe_interval(run: RunRecord, split: str) -> Markup:

@@ -74,7 +74,8 @@ def even_ticks(low: float, high: float, wanted: int = 4, *, whole: bool = False)
         wanted: about how many steps.
         whole: only whole numbers (epochs, steps).
     """
-    if not high > low:
+    # Values that differ by rounding alone count as equal.
+    if not high - low > 1e-9 * max(abs(low), abs(high), 1e-9):
         pad = abs(low) * 0.1 or 1.0
         low, high = low - pad, high + pad
     rough = (high - low) / wanted
@@ -83,7 +84,7 @@ def even_ticks(low: float, high: float, wanted: int = 4, *, whole: bool = False)
     if whole:
         step = max(1.0, round(step))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [k * step for k in range(first, last + 1)]
+    return [k * step for k in range(first, max(last, first + 1) + 1)]
 
 
 def frame(width: float, height: float, title: str, description: str, parts: Sequence[Markup]) -> Markup:

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from dropkd.report.run_record import read_run
+from dropkd.report.settings import differing_settings, list_settings, repeat_command
+
+from .run_folders import change_json
+
+
+def test_only_values_that_depart_from_a_fixed_default_are_marked() -> None:
+    config = {
+        "data": {"path": "images", "image_size": 28, "augmentation": "crop-flip", "flip": False},
+        "method": {"name": "kd", "temperature": 2.0},
+        "training": {"momentum": 0.9, "milestones": [3, 5]},
+        "seed": 0,
+    }
+    rows = {row.key: (row.value, row.default) for row in list_settings(config)}
+    assert rows["data.flip"] == ("false", "true")
+    assert rows["method.name"] == ("kd", "plain")
+    assert rows["training.milestones"] == ("3, 5", "none")
+    # Chosen by the data, without a default, or an option of the method, whose default the report does not know.
+    for key in ("data.path", "data.image_size", "data.augmentation", "method.temperature", "training.momentum", "seed"):
+        assert rows[key][1] == ""
+
+
+def test_differences_leave_out_what_is_the_same_everywhere() -> None:
+    configs = [{"method": {"name": "kd", "t": 2}, "seed": 0, "output": "a"}, {"method": {"name": "plain"}, "seed": 0}]
+    assert differing_settings(configs) == [("method.name", ("kd", "plain")), ("method.t", ("2", "\u2013"))]
+
+
+def test_the_command_can_be_pasted_into_a_shell(run: Path) -> None:
+    change_json(run / "environment.json", command=["/opt/bin/dropkd", "train", "my images", "--seed", "1"])
+    assert repeat_command(read_run(run)) == "dropkd train 'my images' --seed 1"
+    change_json(run / "environment.json", command=[])
+    assert repeat_command(read_run(run)) is None
