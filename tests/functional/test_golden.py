@@ -79,9 +79,7 @@ def test_gradients_are_those_of_the_authors_code(case: dict[str, Any]) -> None:
 def _check_close(found: Tensor, expected: np.ndarray, tolerance: dict[str, float], name: str) -> None:
     values = found.detach().double().numpy()
     assert np.isfinite(values).all(), name
-    np.testing.assert_allclose(
-        values.reshape(expected.shape), expected.astype(np.float64), err_msg=name, **tolerance
-    )
+    np.testing.assert_allclose(values.reshape(expected.shape), expected.astype(np.float64), err_msg=name, **tolerance)
 
 
 @pytest.mark.parametrize("case", [c for c in TAKEN if not c["finite"]], ids=lambda case: case["id"])

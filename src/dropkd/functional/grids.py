@@ -9,9 +9,8 @@ from dropkd.errors import ModelError
 
 __all__ = ["check_grids", "pool_to_common_grid"]
 
-# Strides round each side up or down on its own, so that grids of one image may differ in shape, but not by
-# more.
-_LARGEST_STRETCH = 2.0
+# Strides round each side up or down on its own: a side of 1 in one grid may be 2 in the other, but not much more.
+_LARGEST_STRETCH = 3.0
 
 
 def pool_to_common_grid(student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, Tensor]:

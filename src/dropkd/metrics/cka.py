@@ -177,13 +177,9 @@ def _align(xy: Tensor, xx: Tensor, yy: Tensor) -> Tensor:
 
 def _check_features(x: Tensor, y: Tensor) -> None:
     if min(x.ndim, y.ndim) < 2 or x.shape[0] != y.shape[0]:
-        raise ModelError(
-            f"features must be (n, ...) of the same n images, got {tuple(x.shape)} and {tuple(y.shape)}."
-        )
+        raise ModelError(f"features must be (n, ...) of the same n images, got {tuple(x.shape)} and {tuple(y.shape)}.")
 
 
 def _check_count(x: Tensor) -> None:
     if len(x) < _LEAST_IMAGES:
-        raise ConfigError(
-            f"CKA needs at least {_LEAST_IMAGES} images in a batch, got {len(x)}. Raise the batch size."
-        )
+        raise ConfigError(f"CKA needs at least {_LEAST_IMAGES} images in a batch, got {len(x)}. Raise the batch size.")
