@@ -46,9 +46,7 @@ def bundle(source: Path, output: Path, per_class: dict[str, int]) -> None:
 
 def main() -> None:
     """Read the command line and write the bundle."""
-    parser = argparse.ArgumentParser(
-        description="Pack the demo images from the original files of Fashion-MNIST."
-    )
+    parser = argparse.ArgumentParser(description="Pack the demo images from the original files of Fashion-MNIST.")
     parser.add_argument("idx_folder", type=Path, help="folder of the four original files (.gz or not)")
     parser.add_argument("output", type=Path, nargs="?", default=OUTPUT, help="the bundle (%(default)s)")
     arguments = parser.parse_args()

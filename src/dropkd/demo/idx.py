@@ -38,9 +38,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     start = 4 + 4 * data[3]
     shape = tuple(int.from_bytes(data[i : i + 4], "big") for i in range(4, start, 4))
     if len(data) - start != math.prod(shape):
-        raise DataError(
-            f"{str(path)!r} should hold {shape} bytes, but has {len(data) - start}: it is damaged."
-        )
+        raise DataError(f"{str(path)!r} should hold {shape} bytes, but has {len(data) - start}: it is damaged.")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 

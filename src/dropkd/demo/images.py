@@ -80,9 +80,7 @@ def unpack_demo_images(folder: Path) -> Path:
     try:
         _unpack(folder, splits)
     except OSError as error:
-        raise DataError(
-            f"can't unpack the demo images to {str(folder)!r}: {error.strerror or error}."
-        ) from error
+        raise DataError(f"can't unpack the demo images to {str(folder)!r}: {error.strerror or error}.") from error
     return folder
 
 
