@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,7 @@ def test_headings_lead_from_one_level_to_the_next(browser: Browser, pages: dict[
         levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])")
         assert levels[0] == 1
         assert levels.count(1) == 1
-        assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+        assert all(b - a <= 1 for a, b in pairwise(levels))
         unnamed = "[...document.querySelectorAll('svg[role=img], img')].filter(e => !(e.ariaLabel || e.alt)).length"
         assert page.evaluate(unnamed) == 0
     page.close()

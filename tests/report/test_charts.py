@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -88,7 +89,7 @@ def test_ticks_are_few_and_span_the_values(first: float, second: float, wanted: 
     assert ticks[0] <= low + slack
     assert ticks[-1] >= high - slack
     assert 2 <= len(ticks) <= 2 * wanted + 3
-    assert all(a < b for a, b in zip(ticks, ticks[1:], strict=False))
+    assert all(a < b for a, b in pairwise(ticks))
 
 
 @pytest.mark.parametrize(("value", "written"), [(1.0, "1"), (1.25, "1.2"), (-0.01, "0"), (0.04, "0"), (-3.5, "-3.5")])

@@ -123,3 +123,18 @@ def test_the_page_is_the_same_every_time(three: list[Path], tmp_path: Path) -> N
     first = write_comparison(three, tmp_path / "c.html").read_bytes()
     assert write_comparison(three, tmp_path / "c.html").read_bytes() == first
     assert len(first) < 500_000
+
+
+def test_runs_of_one_seed_trained_on_other_images_are_pointed_out(three: list[Path], tmp_path: Path) -> None:
+    for run, images in zip(three, "aab", strict=True):
+        change_json(run / "metrics.json", train_sha256=images)
+    assert "The runs of seed 0 were trained on different images." in _show(three, tmp_path / "c.html")
+
+
+def test_a_plain_run_of_another_student_is_no_reference(three: list[Path], tmp_path: Path, images: Path) -> None:
+    other = build_run(tmp_path / "other", images, Recipe(method="plain", skill=0.3))
+    _change_config(other, "student", name="resnet18")
+    change_json(other / "metrics.json", student={"name": "resnet18", "parameters": 11_000_000})
+    text = _show([other, *three], tmp_path / "c.html")
+    assert "dropkd right, plain, cifar_resnet8 wrong" in text
+    assert "plain, resnet18 compared" not in text

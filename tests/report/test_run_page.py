@@ -196,3 +196,10 @@ def test_a_folder_that_is_no_run_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a run folder"):
         write_run_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_epoch_that_is_both_selected_and_last_has_one_column(run: Path) -> None:
+    change_json(run / "metrics.json", selected={"epoch": 11, "by": "val accuracy"})
+    text = _show(run)
+    assert "Student, epoch 12 (selected, and the last)" in text
+    assert "epoch 12 (last)" not in text

@@ -67,7 +67,7 @@ def test_broken_files_become_gaps(run: Path) -> None:
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="There is no run folder"):
         read_run(tmp_path / "nowhere")
-    with pytest.raises(RunError, match="is not a run folder: it holds no config.yaml"):
+    with pytest.raises(RunError, match=r"is not a run folder: it holds no config\.yaml"):
         read_run(tmp_path)
 
 

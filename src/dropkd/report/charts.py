@@ -64,6 +64,7 @@ def draw_curves(
     series: Sequence[Series],
     *,
     write: Callable[[float], str],
+    write_tick: Callable[[float], str] | None = None,
     x_name: str = "epoch",
     mark: float | None = None,
     reach: Sequence[float] = (),
@@ -75,7 +76,8 @@ def draw_curves(
     Args:
         title: what the values are.
         series: the curves; empty ones are left out.
-        write: writes a value for the axis and the key.
+        write: writes a value for the key and the words.
+        write_tick: writes a value for the axis, where that is shorter.
         x_name: what x counts.
         mark: the x of the selected epoch.
         reach: values that the y axis must reach, e.g. 0.
@@ -88,7 +90,7 @@ def draw_curves(
         return None
     xs = [x for s in curves for x, _ in s.points]
     ys = [y for s in shown for _, y in s.points]
-    plane = lay_plane(size, xs, [*ys, *reach], write, x_name)
+    plane = lay_plane(size, xs, [*ys, *reach], write_tick or write, x_name)
     marked = [plane.mark(mark, "selected")] if mark is not None and min(xs) <= mark <= max(xs) else []
     named = [s for s in shown if not s.is_faint]
     parts = [plane.grid, *marked, *(_draw_series(s, plane) for s in shown), _draw_hints(named, plane, x_name, write)]
@@ -99,13 +101,20 @@ def draw_curves(
     return Chart(title, drawing, keys, note)
 
 
-def draw_shares(title: str, series: Sequence[Series], *, write: Callable[[float], str], note: str = "") -> Chart | None:
+def draw_shares(
+    title: str,
+    series: Sequence[Series],
+    *,
+    write: Callable[[float], str],
+    write_tick: Callable[[float], str] | None = None,
+    note: str = "",
+) -> Chart | None:
     """Draw shares that add up to one as stacked areas over epochs, or return None where there are none."""
     shown = [s for s in series if s.points]
     if not shown:
         return None
     epochs = sorted({x for s in shown for x, _ in s.points})
-    plane = lay_plane(LARGE, epochs, (0.0, 1.0), write, "epoch")
+    plane = lay_plane(LARGE, epochs, (0.0, 1.0), write_tick or write, "epoch")
     areas, below = [], dict.fromkeys(epochs, 0.0)
     for s in shown:
         value = dict(s.points)

@@ -22,6 +22,8 @@ from dropkd.report.wording import join_words, plural
 __all__ = ["write_comparison"]
 
 _SPLITS = ("test", "val")
+# A longer title would be a paragraph.
+_LONGEST_TITLE = 48
 # Keys that make a comparison unfair when they differ.
 _BUDGET = ("training.epochs", "training.batch_size", "training.lr", "student.", "data.image_size", "data.augmentation")
 
@@ -67,10 +69,9 @@ def _check_same_test_set(runs: Sequence[RunRecord]) -> None:
 def _describe_comparison(runs: Sequence[RunRecord], output: Path) -> dict[str, Any]:
     split = _common_split(runs)
     groups = group_runs(runs)
-    plain = next((group for group in groups if group.is_plain), None)
     plain_runs = [run for group in groups if group.is_plain for run in group.runs]
     gains = [measure_gain(group, plain_runs, split) for group in groups]
-    cards = contrast_groups(groups, plain or groups[0], split)
+    cards = contrast_groups(groups, _choose_reference(groups), split)
     ordered = [run for group in groups for run in group.runs]
     configs = [group.runs[0].config for group in groups]
     return {
@@ -79,9 +80,17 @@ def _describe_comparison(runs: Sequence[RunRecord], output: Path) -> dict[str, A
         "group_rows": tabulate_groups(groups, gains, split), "run_rows": tabulate_runs(groups, gains, split, output),
         "validation": draw_validation(groups), "cards": cards, "labels": [group.label for group in groups],
         "differences": [row for row in differing_settings(configs) if row[0] != "seed"],
-        "commands": [(run.folder.name, command) for run in ordered if (command := repeat_command(run))],
-        "gaps": [*_find_gaps(runs), *_find_unequal_budgets(configs), *name_absent(runs[0], cards)],
+        "commands": [(run.name, command) for run in ordered if (command := repeat_command(run))],
+        "gaps": [*_find_gaps(runs), *_find_unequal_training(runs, configs), *name_absent(runs[0], cards)],
     }  # fmt: skip
+
+
+def _choose_reference(groups: Sequence[Group]) -> Group:
+    """Return the plain group of a student that others distil into, else the first plain one, else the first."""
+    taught = {run.student_name for group in groups if not group.is_plain for run in group.runs}
+    plain = [group for group in groups if group.is_plain]
+    fitting = [group for group in plain if group.runs[0].student_name in taught]
+    return next(iter([*fitting, *plain, *groups]))
 
 
 def _common_split(runs: Sequence[RunRecord]) -> str:
@@ -97,7 +106,8 @@ def _name_groups(groups: Sequence[Group]) -> str:
     labels = [group.label for group in groups]
     if len(labels) == 1:
         return f"{len(groups[0].runs)} runs of {labels[0]}"
-    return join_words(labels) if len(labels) <= 4 else plural(len(labels), "method")
+    joined = join_words(labels)
+    return joined if len(joined) <= _LONGEST_TITLE else plural(len(labels), "way", "ways") + " of training"
 
 
 def _find_gaps(runs: Sequence[RunRecord]) -> list[str]:
@@ -105,16 +115,25 @@ def _find_gaps(runs: Sequence[RunRecord]) -> list[str]:
     gaps = []
     for run in runs:
         if run.status == "unfinished":
-            gaps.append(f"{run.folder.name}: has not finished, so it has no final figures.")
+            gaps.append(f"{run.name}: has not finished, so it has no final figures.")
             continue
         if run.status == "interrupted":
-            gaps.append(f"{run.folder.name}: was interrupted; its figures are those of its best epoch until then.")
-        gaps += [f"{run.folder.name}: {gap}" for gap in run.gaps]
+            gaps.append(f"{run.name}: was interrupted; its figures are those of its best epoch until then.")
+        gaps += [f"{run.name}: {gap}" for gap in run.gaps]
     return gaps
 
 
-def _find_unequal_budgets(configs: Sequence[Any]) -> list[str]:
+def _find_unequal_training(runs: Sequence[RunRecord], configs: Sequence[Any]) -> list[str]:
+    """Name what makes runs unlike beside their method: their budget, or their training images at one seed."""
+    notes = []
     keys = [key for key, _ in differing_settings(configs) if key.startswith(_BUDGET)]
-    if not keys:
-        return []
-    return [f"These runs were not trained alike, which may explain differences: see {join_words(keys)} below."]
+    if keys:
+        notes.append(f"These runs were not trained alike, which may explain differences: see {join_words(keys)} below.")
+    images: dict[int | None, set[str]] = {}
+    for run in runs:
+        if run.metrics.get("train_sha256"):
+            images.setdefault(run.seed, set()).add(str(run.metrics["train_sha256"]))
+    notes += [
+        f"The runs of seed {seed} were trained on different images." for seed, found in images.items() if len(found) > 1
+    ]
+    return notes

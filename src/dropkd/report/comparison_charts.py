@@ -12,7 +12,7 @@ from dropkd.report.event_log import Points
 from dropkd.report.groups import Group
 from dropkd.report.numbers import Interval, Spread, wilson_interval
 from dropkd.report.summary import SPLIT_NAMES
-from dropkd.report.wording import decimal, percent
+from dropkd.report.wording import decimal, percent, whole_percent
 
 __all__ = ["draw_accuracies", "draw_validation"]
 
@@ -34,15 +34,17 @@ def draw_accuracies(groups: Sequence[Group], split: str) -> Chart | None:
             "Large dots: mean over seeds, small ones: each seed. Whiskers: 95\u00a0% interval of the mean over seeds; "
             "with one seed, from the number of images."
         )
-    return draw_dots(f"Accuracy on the {SPLIT_NAMES[split]} images", dots, write=lambda v: percent(v, 0), note=note)
+    return draw_dots(f"Accuracy on the {SPLIT_NAMES[split]} images", dots, write=whole_percent, note=note)
 
 
 def draw_validation(groups: Sequence[Group]) -> tuple[Chart, ...]:
     """Draw accuracy and loss on the validation images over epochs: thin a seed, thick their mean."""
     charts = (
-        draw_curves("Validation accuracy", _overlay(groups, "accuracy"), write=_write_percent),
+        draw_curves("Validation accuracy", _overlay(groups, "accuracy"), write=percent, write_tick=whole_percent),
         draw_curves("Validation loss", _overlay(groups, "loss"), write=decimal),
-        draw_curves("Agreement with the teacher", _overlay(groups, "agreement"), write=_write_percent),
+        draw_curves(
+            "Agreement with the teacher", _overlay(groups, "agreement"), write=percent, write_tick=whole_percent
+        ),
     )
     return tuple(chart for chart in charts if chart)
 
@@ -86,7 +88,3 @@ def _draw_teachers(groups: Sequence[Group], split: str) -> list[Dot]:
     if len(found) == 1:
         return list(found.values())
     return [Dot(f"teacher {name}", d.look, d.value, d.interval, d.label) for name, d in found.items()]
-
-
-def _write_percent(value: float) -> str:
-    return percent(value, 0 if abs(100 * value - round(100 * value)) < 1e-6 else 1)

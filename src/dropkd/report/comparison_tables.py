@@ -97,7 +97,7 @@ def _describe_run(group: Group, run: RunRecord, gain: Difference | None, split: 
     return RunRow(
         label=group.label,
         look=group.look,
-        folder=run.folder.name,
+        folder=run.name,
         link=_link(run, output),
         seed=_NOTHING if run.seed is None else str(run.seed),
         parameters=count(run.figure("student", "parameters")),

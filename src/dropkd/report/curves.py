@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dropkd.report.charts import Chart, Series, draw_curves, draw_shares
 from dropkd.report.plane import SMALL
 from dropkd.report.run_record import RunRecord
-from dropkd.report.wording import decimal, percent
+from dropkd.report.wording import decimal, percent, whole_percent
 
 __all__ = ["LOOKS", "CurveSection", "EpochRow", "draw_learning_curves", "tabulate_epochs"]
 
@@ -69,10 +69,6 @@ def _selected_epoch(run: RunRecord) -> int | None:
     return run.log.selected if named is None else int(named)
 
 
-def _whole_percent(value: float) -> str:
-    return percent(value, 0 if abs(100 * value - round(100 * value)) < 1e-6 else 1)
-
-
 def _draw_accuracy(run: RunRecord, mark: float | None) -> Chart | None:
     series = [
         Series("validation", "student", run.log.by_epoch("val", "accuracy")),
@@ -84,7 +80,7 @@ def _draw_accuracy(run: RunRecord, mark: float | None) -> Chart | None:
     if teacher is not None:
         series.append(Series("teacher, validation", "teacher", [(0.0, teacher)], is_level=True))
     note = "Training accuracy is counted while the student learns, on altered images, so it can lie below validation."
-    return draw_curves("Accuracy", series, write=_whole_percent, mark=mark, note=note)
+    return draw_curves("Accuracy", series, write=percent, write_tick=whole_percent, mark=mark, note=note)
 
 
 def _draw_loss(run: RunRecord, mark: float | None) -> Chart | None:
@@ -103,7 +99,7 @@ def _draw_agreement(run: RunRecord, mark: float | None) -> Chart | None:
         Series("validation", "student", run.log.by_epoch("val", "agreement")),
         Series("training", "train", run.log.by_epoch("train", "agreement")),
     ]
-    return draw_curves("Agreement with the teacher", series, write=_whole_percent, mark=mark)
+    return draw_curves("Agreement with the teacher", series, write=percent, write_tick=whole_percent, mark=mark)
 
 
 def _term_series(run: RunRecord, what: str) -> list[Series]:
@@ -117,7 +113,9 @@ def _draw_term_shares(run: RunRecord) -> Chart | None:
     if len(run.log.terms) < 2:
         return None
     note = "How much each weighted term adds to the loss."
-    return draw_shares("Share of each loss term", _term_series(run, "share"), write=_whole_percent, note=note)
+    return draw_shares(
+        "Share of each loss term", _term_series(run, "share"), write=percent, write_tick=whole_percent, note=note
+    )
 
 
 def _draw_weighted_terms(run: RunRecord) -> Chart | None:

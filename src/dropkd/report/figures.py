@@ -12,7 +12,7 @@ from dropkd.report.numbers import wilson_interval
 from dropkd.report.pairing import accuracy_interval
 from dropkd.report.run_record import RunRecord
 from dropkd.report.summary import SPLIT_NAMES
-from dropkd.report.wording import decimal, interval_of_percents, percent
+from dropkd.report.wording import decimal, interval_of_percents, percent, whole_percent
 
 __all__ = ["FigureRow", "FigureTable", "accuracy_dots", "tabulate_figures"]
 
@@ -75,19 +75,22 @@ def accuracy_dots(run: RunRecord) -> Chart | None:
         if record and accuracy is not None:
             dots.append(Dot(title, look, accuracy, accuracy_interval(record, split), percent(accuracy)))
     title = f"Accuracy on the {SPLIT_NAMES[split]} images"
-    return draw_dots(title, dots, write=lambda v: percent(v, 0), note="Whiskers: 95\u00a0% interval.")
+    return draw_dots(title, dots, write=whole_percent, note="Whiskers: 95\u00a0% interval.")
 
 
 def _find_columns(run: RunRecord) -> dict[str, Any]:
     """Return each column's figures by split, under its heading; those without any figure are left out."""
     selected, last = run.figure("selected", "epoch"), run.figure("last_epoch", "epoch")
     kept = "Student" if selected is None else f"Student, epoch {int(selected) + 1} (selected)"
-    end = "Last epoch" if last is None else f"Student, epoch {int(last) + 1} (last)"
-    columns: dict[str, Any] = {
-        kept: run.metrics.get("splits"),
-        end: run.metrics.get("last_epoch"),
-        "Teacher": (run.metrics.get("teacher") or {}).get("splits"),
-    }
+    columns: dict[str, Any] = {}
+    if selected is not None and selected == last:
+        columns[kept.replace("(selected)", "(selected, and the last)")] = run.metrics.get("splits")
+    else:
+        columns[kept] = run.metrics.get("splits")
+        columns["Last epoch" if last is None else f"Student, epoch {int(last) + 1} (last)"] = run.metrics.get(
+            "last_epoch"
+        )
+    columns["Teacher"] = (run.metrics.get("teacher") or {}).get("splits")
     if run.baseline is not None:
         columns["Same student, alone"] = run.baseline.metrics.get("splits")
     return {name: figures for name, figures in columns.items() if isinstance(figures, Mapping) and figures}

@@ -73,14 +73,16 @@ def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
         parts.setdefault(_identity(run), []).append(run)
     groups = list(parts.values())
     labels = _label_groups([group[0] for group in groups])
+    # Grey for the first plain group; a further one (another student, say) takes a colour like any other.
+    plain = next((k for k, group in enumerate(groups) if group[0].method == "plain"), None)
     looks = iter(_LOOKS * len(groups))
     return [
         Group(
             label,
-            "alone" if group[0].method == "plain" else next(looks),
+            "alone" if k == plain else next(looks),
             tuple(sorted(group, key=lambda run: (run.seed is None, run.seed or 0))),
         )
-        for group, label in zip(groups, labels, strict=True)
+        for k, (group, label) in enumerate(zip(groups, labels, strict=True))
     ]
 
 
@@ -114,13 +116,20 @@ def _label_groups(firsts: Sequence[RunRecord]) -> list[str]:
     labels = [run.method for run in firsts]
     for method in [name for name, times in Counter(labels).items() if times > 1]:
         places = [k for k, label in enumerate(labels) if label == method]
-        rows = differing_settings([firsts[k].config for k in places])
-        rows = [(key, values) for key, values in rows if key not in _INCIDENTAL][:_MOST_SETTINGS_NAMED]
-        for n, k in enumerate(places):
-            told = ", ".join(f"{key.rpartition('.')[2]} {values[n]}" for key, values in rows)
+        for k, told in zip(places, _tell_apart([firsts[k] for k in places]), strict=True):
             labels[k] = f"{method}, {told}" if told else method
     times = Counter(labels)
-    return [
-        label if times[label] == 1 else f"{label} ({run.folder.name})"
-        for label, run in zip(labels, firsts, strict=True)
-    ]
+    return [label if times[label] == 1 else f"{label} ({run.name})" for label, run in zip(labels, firsts, strict=True)]
+
+
+def _tell_apart(runs: Sequence[RunRecord]) -> list[str]:
+    """Return, in as few settings as do, what sets each run apart: the student before the method before the rest."""
+    rows = [row for row in differing_settings([run.config for run in runs]) if row[0] not in _INCIDENTAL]
+    rows.sort(key=lambda row: (row[0] != "student.name", not row[0].startswith("method.")))
+    told = [""] * len(runs)
+    for key, values in rows[:_MOST_SETTINGS_NAMED]:
+        if len(set(told)) == len(told):
+            break
+        short = "" if key == "student.name" else f"{key.rpartition('.')[2]} "
+        told = [", ".join(filter(None, (before, short + value))) for before, value in zip(told, values, strict=True)]
+    return told

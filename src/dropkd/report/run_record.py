@@ -51,6 +51,12 @@ class RunRecord:
     baseline: RunRecord | None
 
     @property
+    def name(self) -> str:
+        """Return the folder's name, with its parent's where it is a run's own ``baseline``."""
+        place = self.folder.resolve()
+        return f"{place.parent.name}/{place.name}" if place.name == "baseline" else place.name
+
+    @property
     def method(self) -> str:
         """Return the method's key, ``plain`` without one."""
         return str(self.metrics.get("method") or self.setting("method", "name") or "plain")

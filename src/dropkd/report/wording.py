@@ -19,6 +19,7 @@ __all__ = [
     "plural",
     "points",
     "rough_percent",
+    "whole_percent",
 ]
 
 # A number and its unit stay on one line.
@@ -32,6 +33,11 @@ def percent(fraction: float | None, digits: int = 1) -> str:
     if fraction is None or not math.isfinite(fraction):
         return _MISSING
     return f"{100 * fraction:.{digits}f}{_SPACE}%"
+
+
+def whole_percent(fraction: float) -> str:
+    """Write a round fraction as on an axis: ``85 %``, ``97.5 %``, ``99.95 %``."""
+    return f"{100 * fraction:.4g}{_SPACE}%"
 
 
 def rough_percent(fraction: float) -> str:
