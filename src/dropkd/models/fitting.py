@@ -14,7 +14,7 @@ __all__ = ["align_tensors", "count_classes", "fit_tensors"]
 # What wrappers (DataParallel, compile, training classes) put before each key.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "student.")
 # Beyond this many, more lines of a kind say nothing new.
-_MAX_LISTED = 40
+_MAX_LISTED = 100
 
 
 def fit_tensors(
@@ -101,7 +101,7 @@ def _find_heads(model: nn.Module) -> tuple[str, ...]:
 def _describe_differences(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
     """Return one line a key that is missing, left over or misshaped, or an empty string."""
     missing = [f"  {key} {tuple(own[key].shape)}" for key in own if key not in other]
-    unexpected = [f"  {key} {tuple(other[key].shape)}" for key in other if key not in own]
+    unexpected = [f"  {key} {tuple(other[key].shape)}" for key in sorted(other) if key not in own]
     misshaped = [
         f"  {key} {tuple(other[key].shape)}, expected {tuple(own[key].shape)}"
         for key in own
