@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -41,13 +41,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory, images: Path) -> dict[str, P
     }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [375, 1280])
 @pytest.mark.parametrize("name", ["run", "unfinished", "long", "comparison"])
-def test_a_page_shows_whole_and_quietly(
-    browser: Browser, pages: dict[str, Path], name: str, width: int, scheme: str
+def test_a_page_shows_whole_and_quietly_at_each_width_and_in_each_scheme(
+    browser: Browser, pages: dict[str, Path], name: str
 ) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = browser.new_page()
     heard: list[str] = []
     asked: list[str] = []
     page.on("console", lambda message: heard.append(message.text))
@@ -55,14 +53,15 @@ def test_a_page_shows_whole_and_quietly(
     page.on("request", lambda request: asked.append(request.url))
     page.goto(pages[name].as_uri())
     page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
-    assert heard == []
-    assert [url for url in asked if not url.startswith("data:")] == [pages[name].as_uri()]
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for width, scheme in product((375, 1280), ("light", "dark")):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        paper, ink = page.evaluate("(s => [s.backgroundColor, s.color])(getComputedStyle(document.body))")
+        assert (_brightness(paper) > _brightness(ink)) == (scheme == "light")
     assert page.evaluate("[...document.images].filter(i => !i.naturalWidth).length") == 0
-    paper, ink = page.evaluate(
-        "(s => [s.backgroundColor, s.color])(getComputedStyle(document.body))",
-    )
-    assert (_brightness(paper) > _brightness(ink)) == (scheme == "light")
+    assert [url for url in asked if not url.startswith("data:")] == [pages[name].as_uri()]
+    assert heard == []
     page.close()
 
 
