@@ -96,3 +96,9 @@ def test_relative_data_are_found_from_another_working_folder(tmp_path: Path, mon
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     monkeypatch.chdir(tmp_path)
     assert read_run(Path("work/runs/first")).data_root == start / "images"
+
+
+def test_while_a_run_goes_on_its_best_epoch_so_far_is_the_selected_one(tmp_path: Path) -> None:
+    events = [{"event": "epoch", "epoch": e, "best": best} for e, best in enumerate((True, True, False))]
+    assert read_event_log(_write_log(tmp_path / "m", *events)).selected == 1
+    assert read_event_log(_write_log(tmp_path / "m")).selected is None
