@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 from dropkd.errors import ModelError
@@ -60,7 +61,7 @@ def test_network_and_module_are_taken_as_they_are() -> None:
     teacher = open_teacher(module, image_size=32)
     assert teacher.model is module
     assert not module.training
-    with pytest.raises(ModelError, match="module of your own needs image_size"):
+    with pytest.raises(ModelError, match="CifarResNet needs image_size"):
         open_teacher(module)
 
 
@@ -91,3 +92,16 @@ def test_file_without_a_description_asks_for_the_name(tmp_path: Path) -> None:
     torch.save(create_model("cifar_resnet8", num_classes=3).state_dict(), tmp_path / "w.pth")
     with pytest.raises(ModelError, match=r"does not say which model it belongs to.*'NAME:.*w.pth'"):
         open_teacher(tmp_path / "w.pth")
+
+
+def test_each_teacher_keeps_its_own_size_whatever_the_student_is_fed(run: Path) -> None:
+    assert open_teacher(run, image_size=64).spec.image_size == (28, 28)
+
+
+def test_module_that_timm_built_says_itself_what_it_is_fed() -> None:
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1, num_classes=3)
+    teacher = open_teacher(model, image_size=64)
+    assert teacher.spec.image_size == (32, 32)
+    assert (teacher.spec.mean, teacher.spec.interpolation) == ((0.5, 0.5, 0.5), "bicubic")
+    assert teacher.spec.crop_fraction == 0.9
+    assert open_teacher(timm.create_model("mobilenetv3_small_050"), image_size=64).spec.image_size == (224, 224)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import re
+from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -168,3 +170,24 @@ def test_file_of_an_own_module_says_how_it_is_opened(tmp_path) -> None:
     save_network(wrap_model(Plain(), image_size=32), tmp_path / "student.safetensors")
     with pytest.raises(ModelError, match=r"holds the weights of 'custom', which no library has.*load_weights"):
         open_network(tmp_path / "student.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"interpolation": "cubic"}, "interpolation must be 'bilinear', 'bicubic' or 'nearest', got 'cubic'"),
+        ({"crop_fraction": 1.5}, r"crop_fraction must be in \(0, 1\], got 1.5"),
+        ({"mean": (0.5,)}, r"one value each for R, G and B, got \(0.5,\)"),
+        ({"image_size": None}, "Plain needs image_size"),
+    ],
+)
+def test_wrong_preprocessing_is_told(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        wrap_model(Plain(), **{"image_size": 32, **settings})
+
+
+def test_model_that_timm_built_brings_its_own_preprocessing() -> None:
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1, num_classes=3)
+    assert wrap_model(model).spec.mean == (0.5, 0.5, 0.5)
+    assert wrap_model(model, mean=(0.1, 0.2, 0.3)).spec.mean == (0.1, 0.2, 0.3)
+    assert wrap_model(model, image_size=32).shapes.maps == ((192, 2, 2),)

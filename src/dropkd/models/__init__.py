@@ -1,11 +1,12 @@
 """Any model, by name or as a module, as a network that answers with logits, maps and embedding."""
 
-from dropkd.models.building import build_network, create_model, wrap_model
+from dropkd.models.building import build_network, create_model
 from dropkd.models.checkpoint import load_weights, read_spec, save_network
 from dropkd.models.names import ModelListing, model_names, native_input
 from dropkd.models.network import Network, count_parameters
 from dropkd.models.opening import open_network, open_teacher
 from dropkd.models.spec import ModelSpec
+from dropkd.models.wrapping import wrap_model
 
 __all__ = [
     "ModelListing",

@@ -1,4 +1,4 @@
-"""Networks by name, or around a user's own module."""
+"""Networks by name."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from dropkd.models.fitting import count_classes, fit_tensors
 from dropkd.models.library import Defaults
 from dropkd.models.names import find_library
 from dropkd.models.network import Network
-from dropkd.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+from dropkd.models.spec import ModelSpec, parse_image_size
 
-__all__ = ["build_network", "create_model", "wrap_model"]
+__all__ = ["build_network", "create_model"]
 
 _logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def build_network(
     if pretrained and checkpoint is not None:
         raise ModelError(f"{name!r}: published weights and the checkpoint {str(checkpoint)!r} exclude each other.")
     start = None if checkpoint is None else _read_start(name, Path(checkpoint))
-    model, spec = _build_model(name, num_classes, _to_size(image_size), pretrained, start, options, classes)
+    model, spec = _build_model(name, num_classes, parse_image_size(image_size), pretrained, start, options, classes)
     return Network(model, spec, map_modules=map_modules)
 
 
@@ -82,58 +82,6 @@ def create_model(
     start = None if checkpoint is None else _read_start(name, Path(checkpoint))
     model, _ = _build_model(name, num_classes, None, pretrained, start, None, None, fresh_head=False)
     return model
-
-
-def wrap_model(
-    model: nn.Module,
-    *,
-    image_size: int | Sequence[int],
-    num_classes: int | None = None,
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
-    interpolation: str = "bilinear",
-    crop_fraction: float = 1.0,
-    map_modules: Sequence[str] | None = None,
-    embedding_module: str | None = None,
-    name: str = "custom",
-    classes: Sequence[str] | None = None,
-) -> Network:
-    """Make a :class:`Network` of any module that gives logits (B, K) for normalised images (B, 3, H, W).
-
-    Args:
-        model: the user's module; it is neither copied nor changed.
-        image_size: side, or height and width, that the model is fed.
-        num_classes: number of logits; checked where given.
-        mean: per channel, of RGB values in 0..1.
-        std: per channel, of RGB values in 0..1.
-        interpolation: ``bilinear``, ``bicubic`` or ``nearest``.
-        crop_fraction: the centre part, per side, that the model is shown in evaluation.
-        map_modules: names of the modules whose outputs are the maps, shallow to deep: (B, C, H, W), or tokens
-            (B, N, D). Where None, the last module of each resolution, found by one dry run.
-        embedding_module: name of the module whose output is the embedding; where None, it is what the last
-            linear layer sees.
-        name: how the model is called in messages and run folders.
-        classes: names of the classes in the order of the logits.
-
-    Raises:
-        ModelError: a named module is not there (the text lists those that are), or no classifier was found.
-    """
-    size = _to_size(image_size)
-    if size is None:
-        raise ModelError("A module of your own needs image_size, the size of the images that it is fed.")
-    red, green, blue = (float(v) for v in mean)
-    deviations = [float(v) for v in std]
-    spec = ModelSpec(
-        name=name,
-        num_classes=num_classes or 0,
-        image_size=size,
-        mean=(red, green, blue),
-        std=(deviations[0], deviations[1], deviations[2]),
-        interpolation=interpolation,
-        crop_fraction=crop_fraction,
-        classes=None if classes is None else tuple(classes),
-    )
-    return Network(model, spec, map_modules=map_modules, embedding_module=embedding_module)
 
 
 @dataclass(frozen=True)
@@ -250,12 +198,3 @@ def _to_json(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise ModelError(f"The options of {name!r} must be numbers, texts and lists, got {options!r}.") from error
     return plain
-
-
-def _to_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:
-    if image_size is None:
-        return None
-    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(sides) != 2 or any(side < 1 for side in sides):
-        raise ModelError(f"image_size must be a side or (height, width) in pixels, got {image_size!r}.")
-    return sides[0], sides[1]

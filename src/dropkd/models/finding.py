@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dropkd.contracts import Outputs
 from dropkd.errors import ModelError
 from dropkd.models.hooks import HookTaps, find_logits, find_module, list_modules
-from dropkd.models.scan import scan_modules
+from dropkd.models.scan import Scan, scan_modules
 from dropkd.models.taps import IntermediatesTaps, TappedTaps, Taps, classify, has_intermediates, offer_embedding
 from dropkd.models.tokens import spread_evenly
 
@@ -49,24 +49,24 @@ def find_taps(
 
 def _try_intermediates(model: nn.Module, image: Tensor) -> tuple[Taps, Outputs] | None:
     """Return timm's taps, or None where they don't give the logits of a plain call (a subclass may change that)."""
+    library: Any = model
     expected = find_logits(model(image))
     try:
-        taps = _part_head(model, image)
-        answer = taps.read(model, image, maps=True)
+        features, found = library.forward_intermediates(image, output_fmt="NCHW")
+        taps = _part_head(model, image, features)
+        logits, embedding = taps.read_head(model, features)
     except Exception as error:
         _logger.debug("%s: no intermediate maps (%s); set hooks instead", type(model).__name__, error)
         return None
-    if not _are_alike(answer.logits, expected):
+    if not _are_alike(logits, expected):
         return None
-    taps.indices = _choose_maps(answer.maps)
-    maps = tuple(answer.maps[i] for i in taps.indices)
-    return taps, Outputs(answer.logits, maps, answer.embedding)
+    taps.indices = _choose_maps(found)
+    return taps, Outputs(logits, tuple(found[i] for i in taps.indices), embedding)
 
 
-def _part_head(model: nn.Module, image: Tensor) -> IntermediatesTaps:
-    """Return the taps for the way that the model's head gets from its features to the logits."""
+def _part_head(model: nn.Module, image: Tensor, features: Any) -> IntermediatesTaps:
+    """Return the taps for the way that the model's head gets from the features of its body to the logits."""
     library: Any = model
-    features = library.forward_features(image)
     classifier = library.get_classifier()
     # Several heads read different tokens.
     if isinstance(classifier, (tuple, list, nn.ModuleList)):
@@ -79,11 +79,11 @@ def _part_head(model: nn.Module, image: Tensor) -> IntermediatesTaps:
         handle.remove()
     embedding = offer_embedding(model, features)
     if embedding.ndim != 2 or not _are_equal(seen[0].flatten(1), embedding):
-        return IntermediatesTaps(watched=_find_classifier(model, image))
+        return IntermediatesTaps(watched=_require_classifier(model, scan_modules(model, image)))
     return IntermediatesTaps(whole_head=not _are_equal(classify(model, embedding), logits))
 
 
-def _choose_maps(maps: tuple[Tensor, ...]) -> tuple[int, ...]:
+def _choose_maps(maps: Sequence[Tensor]) -> tuple[int, ...]:
     """Return the deepest map of each resolution; of maps with a single one, up to four evenly spaced."""
     sizes = [tuple(m.shape[-2:]) for m in maps]
     if len(set(sizes)) == 1:
@@ -95,35 +95,41 @@ def _choose_maps(maps: tuple[Tensor, ...]) -> tuple[int, ...]:
 def _set_hooks(
     model: nn.Module, image: Tensor, map_modules: Sequence[str] | None, embedding_module: str | None
 ) -> HookTaps:
+    scan = scan_modules(model, image)
     channels_first = getattr(model, "output_fmt", "NCHW") != "NHWC"
     if map_modules is None:
-        map_modules, channels_first = _find_map_modules(model, image)
-    for name in map_modules:
+        known = _know_map_modules(model)
+        map_modules, channels_first = (scan.map_modules, True) if known is None else known
+    for name in (*map_modules, *([] if embedding_module is None else [embedding_module])):
         find_module(model, name)
-    if embedding_module is not None:
-        find_module(model, embedding_module)
-        return HookTaps(tuple(map_modules), embedding_output=embedding_module, channels_first=channels_first)
-    classifier = _find_classifier(model, image)
-    return HookTaps(tuple(map_modules), embedding_input=classifier, channels_first=channels_first)
+    classifier = _require_classifier(model, scan) if embedding_module is None else None
+    return HookTaps(
+        tuple(map_modules),
+        embedding_input=classifier,
+        embedding_output=embedding_module,
+        channels_first=channels_first,
+    )
 
 
-def _find_map_modules(model: nn.Module, image: Tensor) -> tuple[tuple[str, ...], bool]:
-    """Return the names of the modules that give the maps, and whether these have their channels first."""
-    # torchvision's transformers are told by name; their maps are tokens or have the channels last.
-    if type(model).__module__.startswith("torchvision."):
-        if type(model).__name__ == "VisionTransformer":
-            layers = [name for name, _ in model.get_submodule("encoder.layers").named_children()]
-            return tuple(f"encoder.layers.{layers[i]}" for i in spread_evenly(len(layers))), True
-        if type(model).__name__ == "SwinTransformer":
-            # Patch embedding and merging take turns with the stages.
-            stages = [name for name, _ in model.get_submodule("features").named_children()][1::2]
-            return tuple(f"features.{name}" for name in stages), False
-    return scan_modules(model, image).map_modules, True
+def _know_map_modules(model: nn.Module) -> tuple[tuple[str, ...], bool] | None:
+    """Return the modules that give the maps of torchvision's transformers, which no change of resolution tells.
+
+    Their maps are tokens, or have the channels last; the second value is whether they have the channels first.
+    """
+    if not type(model).__module__.startswith("torchvision."):
+        return None
+    if type(model).__name__ == "VisionTransformer":
+        layers = [name for name, _ in model.get_submodule("encoder.layers").named_children()]
+        return tuple(f"encoder.layers.{layers[i]}" for i in spread_evenly(len(layers))), True
+    if type(model).__name__ == "SwinTransformer":
+        # Patch embedding and merging take turns with the stages.
+        stages = [name for name, _ in model.get_submodule("features").named_children()][1::2]
+        return tuple(f"features.{name}" for name in stages), False
+    return None
 
 
-def _find_classifier(model: nn.Module, image: Tensor) -> str:
-    """Return the name of the last linear layer (or convolution) that gives one value a class."""
-    scan = scan_modules(model, image)
+def _require_classifier(model: nn.Module, scan: Scan) -> str:
+    """Return the name of the layer that gives one value a class."""
     if scan.classifier is None:
         raise ModelError(
             f"{type(model).__name__} has no linear layer that gives its {scan.logits} logits, so it is not known "

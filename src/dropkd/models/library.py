@@ -9,7 +9,7 @@ from torch import nn
 
 from dropkd.models.spec import IMAGENET_MEAN, IMAGENET_STD
 
-__all__ = ["Defaults", "Library"]
+__all__ = ["Defaults", "Library", "nearest_interpolation"]
 
 
 @dataclass(frozen=True)
@@ -67,3 +67,10 @@ class Library(Protocol):
             ModelError: an option is wrong, or the published weights can't be had.
         """
         ...
+
+
+def nearest_interpolation(name: str) -> str:
+    """Return the kind of resampling nearest to ``name`` of those that tensors can be resized with."""
+    if name == "lanczos":
+        return "bicubic"
+    return name if name in ("bilinear", "bicubic", "nearest") else "bilinear"

@@ -8,10 +8,11 @@ from pathlib import Path
 from torch import nn
 
 from dropkd.errors import ModelError
-from dropkd.models.building import build_network, wrap_model
+from dropkd.models.building import build_network
 from dropkd.models.checkpoint import read_spec
 from dropkd.models.names import find_library, is_model_name
 from dropkd.models.network import Network
+from dropkd.models.wrapping import read_defaults, wrap_model
 
 __all__ = ["open_network", "open_teacher"]
 
@@ -60,9 +61,8 @@ def open_teacher(
         source: a model's name (with its published weights and their number of classes),
             ``NAME:CHECKPOINT``, the folder of an earlier run, a safetensors file that dropkd wrote, a
             module, or a :class:`Network`.
-        num_classes: number of logits where ``source`` does not tell it.
-        image_size: side, or height and width, that it is fed; None for what it was trained on. A module
-            of the user's own needs it.
+        num_classes: number of logits that a module must give; all else says it itself.
+        image_size: side, or height and width, that a module of the user's own is fed; all else says it itself.
         map_modules: names of the modules whose outputs are the maps; found where None.
 
     Raises:
@@ -71,9 +71,8 @@ def open_teacher(
     if isinstance(source, Network):
         return source.eval()
     if isinstance(source, nn.Module):
-        if image_size is None:
-            raise ModelError("A teacher module of your own needs image_size; or make it a network by wrap_model.")
-        return wrap_model(source, image_size=image_size, num_classes=num_classes, map_modules=map_modules).eval()
+        size = image_size if read_defaults(source) is None else None
+        return wrap_model(source, image_size=size, num_classes=num_classes, map_modules=map_modules).eval()
     text, path = str(source), Path(source)
     if path.is_dir() and not is_model_name(text):
         return open_network(_find_student(path), map_modules=map_modules)
@@ -81,11 +80,10 @@ def open_teacher(
         return open_network(path, map_modules=map_modules)
     name, colon, checkpoint = text.partition(":")
     if colon:
-        return build_network(
-            name, num_classes=None, image_size=image_size, checkpoint=checkpoint, map_modules=map_modules
-        ).eval()
+        network = build_network(name, num_classes=None, checkpoint=checkpoint, map_modules=map_modules)
+        return network.eval()
     _check_meant_as_name(text)
-    return build_network(name, num_classes=None, image_size=image_size, pretrained=True, map_modules=map_modules).eval()
+    return build_network(name, num_classes=None, pretrained=True, map_modules=map_modules).eval()
 
 
 def _find_student(folder: Path) -> Path:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from dropkd.errors import ModelError
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ModelSpec"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ModelSpec", "parse_image_size", "to_triple"]
 
 # The channel statistics of ImageNet's training images in 0..1, what most published weights were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -71,3 +72,33 @@ class ModelSpec:
 
 def _freeze_list(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def parse_image_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    """Return (height, width) of a side or a pair; None stays None.
+
+    Raises:
+        ModelError: it is neither, or not positive.
+
+    Example:
+        >>> parse_image_size(32)
+        (32, 32)
+    """
+    if image_size is None:
+        return None
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2 or any(side < 1 for side in sides):
+        raise ModelError(f"image_size must be a side or (height, width) in pixels, got {image_size!r}.")
+    return sides[0], sides[1]
+
+
+def to_triple(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return one value for red, green and blue each.
+
+    Raises:
+        ModelError: there are more or fewer than three.
+    """
+    if len(values) != 3:
+        raise ModelError(f"Mean and standard deviation need one value each for R, G and B, got {tuple(values)!r}.")
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue

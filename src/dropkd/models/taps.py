@@ -59,14 +59,18 @@ class IntermediatesTaps:
             features, found = library.forward_intermediates(pixels, indices=indices, output_fmt="NCHW")
         else:
             features = library.forward_features(pixels)
-        if self.watched is not None:
-            logits, embedding = _watch_head(model, features, self.watched)
-        elif self.whole_head:
-            logits, embedding = library.forward_head(features), offer_embedding(model, features)
-        else:
-            embedding = offer_embedding(model, features)
-            logits = classify(model, embedding)
+        logits, embedding = self.read_head(model, features)
         return Outputs(logits, tuple(found), embedding)
+
+    def read_head(self, model: nn.Module, features: Any) -> tuple[Tensor, Tensor]:
+        """Return logits and embedding of what the model's body gave."""
+        library: Any = model
+        if self.watched is not None:
+            watched: tuple[Tensor, Tensor] = _watch_head(model, features, self.watched)
+            return watched
+        embedding = offer_embedding(model, features)
+        logits: Tensor = library.forward_head(features) if self.whole_head else classify(model, embedding)
+        return logits, embedding
 
 
 def has_intermediates(model: nn.Module) -> bool:

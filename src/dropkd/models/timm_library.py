@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -12,12 +11,10 @@ from torch import nn
 
 from dropkd.errors import ModelError, did_you_mean
 from dropkd.models.hub import cache_folder, find_cached, is_reachable
-from dropkd.models.library import Defaults
+from dropkd.models.library import Defaults, nearest_interpolation
+from dropkd.models.spec import to_triple
 
 __all__ = ["TimmLibrary"]
-
-# timm knows more kinds of resampling than tensors can be resized with; these are the nearest ones.
-_INTERPOLATIONS = {"bilinear": "bilinear", "bicubic": "bicubic", "nearest": "nearest", "lanczos": "bicubic"}
 
 
 class TimmLibrary:
@@ -54,9 +51,9 @@ class TimmLibrary:
         return Defaults(
             image_size=(config.input_size[1], config.input_size[2]),
             num_classes=config.num_classes,
-            mean=_to_triple(config.mean),
-            std=_to_triple(config.std),
-            interpolation=_INTERPOLATIONS.get(config.interpolation, "bilinear"),
+            mean=to_triple(config.mean),
+            std=to_triple(config.std),
+            interpolation=nearest_interpolation(config.interpolation),
             crop_fraction=config.crop_pct or 1.0,
             pretrained=bool(config.has_weights),
         )
@@ -139,11 +136,6 @@ def _explain_missing_weights(name: str, reason: str) -> str:
         f"{source} ({reason}). Without a network, put the file (model.safetensors of that repository) anywhere and "
         f"give it as '{name}:PATH/model.safetensors', or start from random weights (--no-pretrained)."
     )
-
-
-def _to_triple(values: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = values
-    return red, green, blue
 
 
 @cache

@@ -22,7 +22,7 @@ def fold_tokens(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def find_grid(count: int, image_size: tuple[int, int]) -> tuple[int, int]:
-    """Return the grid of ``count`` tokens, prefix included, that has the proportions of the image.
+    """Return the largest grid in ``count`` tokens, prefix included, with the proportions of the image.
 
     Raises:
         ModelError: no such grid leaves between 0 and 18 prefix tokens.
