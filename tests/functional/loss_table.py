@@ -128,7 +128,7 @@ LOSSES: dict[str, Loss] = {
     "hcl": Loss(
         functional.hcl_loss,
         oracles.hcl,
-        _draw(student_maps=_stages((2, 3, 6, 5), (2, 4, 1, 1)), teacher_maps=_stages((2, 3, 6, 5), (2, 4, 1, 1))),
+        _draw(student_maps=_stages((2, 3, 6, 3), (2, 4, 1, 1)), teacher_maps=_stages((2, 3, 6, 3), (2, 4, 1, 1))),
         ("student_maps",),
         ("teacher_maps",),
     ),

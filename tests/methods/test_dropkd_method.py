@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from dropkd.contracts import Batch, Outputs, Pair, Shapes
 from dropkd.errors import ConfigError, ModelError
-from dropkd.functional import kd_loss
+from dropkd.functional import feature_dropout_loss, kd_loss, logit_dropout_loss
 from dropkd.methods import build_method
 from dropkd.methods.dropkd import DropKD
 
@@ -86,6 +86,58 @@ def test_each_rate_changes_its_own_terms_and_no_others(rate: str) -> None:
     assert changed == ({"logit"} if rate.startswith("logit") else {"feature", "reconstruct", "domain"})
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"masks": "independent", "logit_rate_teacher": 0.2},
+        {"center_logits": False},
+        {"logit_mode": "remove", "temperature": 2.0},
+    ],
+    ids=str,
+)
+def test_the_term_logit_is_the_loss_with_its_options(options: dict[str, Any]) -> None:
+    method = build(active=("logit",), **options)
+    student, teacher = answer(CNN, seed=1).logits, answer(VIT, seed=2).logits
+    torch.manual_seed(7)
+    expected = logit_dropout_loss(
+        student,
+        teacher,
+        0.5,
+        options.get("logit_rate_teacher", 0.5),
+        options.get("temperature", 4.0),
+        options.get("masks", "coupled"),
+        options.get("logit_mode", "zero"),
+        options.get("center_logits", True),
+    )
+    assert torch.equal(run(method, seed=7)["logit"], expected)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"masks": "independent", "feature_rate_teacher": 0.2},
+        {"feature_unit": "channel", "normalize": "layer"},
+        {"feature_unit": "position", "normalize": "none"},
+    ],
+    ids=str,
+)
+def test_the_term_feature_is_the_loss_of_codes_with_its_options(options: dict[str, Any]) -> None:
+    method = build(active=("feature",), **options)
+    maps = {"student": answer(CNN, seed=1).maps[-1], "teacher": F.adaptive_avg_pool2d(answer(VIT, seed=2).maps[-1], 4)}
+    codes = [method.projections[0].encoders[side](feature_map) for side, feature_map in maps.items()]
+    torch.manual_seed(7)
+    expected = feature_dropout_loss(
+        *codes,
+        rate_teacher=options.get("feature_rate_teacher", 0.5),
+        masks=options.get("masks", "coupled"),
+        unit=options.get("feature_unit", "element"),
+        normalize=options.get("normalize", "unit"),
+    )
+    torch.testing.assert_close(run(method, seed=7)["feature"], expected)
+
+
 def test_the_default_rates_are_one_half_with_coupled_masks() -> None:
     method = build()
     assert set(method.feature_rates.values()) == set(method.logit_rates.values()) == {0.5}
@@ -147,6 +199,24 @@ def test_the_teachers_encoder_is_frozen_where_only_a_stopped_gradient_would_reac
     assert not any(p.requires_grad for p in method.projections[0].encoders["teacher"].parameters())
     free = build(active=("feature",), stop_gradient=False)
     assert all(p.requires_grad for p in free.projections[0].encoders["teacher"].parameters())
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_the_term_feature_trains_the_teachers_encoder_only_where_its_gradient_is_not_stopped(stop: bool) -> None:
+    method = build(stop_gradient=stop)
+    weight = method.projections[0].encoders["teacher"][0].weight
+    (grad,) = torch.autograd.grad(run(method)["feature"], weight, allow_unused=True)
+    assert (grad is None) == stop
+
+
+def test_the_sides_of_reconstruct_and_domain_are_chosen_alone() -> None:
+    for options, sides in (
+        ({}, (["teacher"], ["teacher"])),
+        ({"reconstruct_sides": "both"}, (["teacher", "student"], ["teacher"])),
+        ({"domain_sides": "both"}, (["teacher"], ["teacher", "student"])),
+    ):
+        stage = build(**options).projections[0]
+        assert (list(stage.decoders), list(stage.classifiers)) == sides
 
 
 def test_an_unknown_term_is_refused_with_the_nearest_name() -> None:
