@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from dropkd.engine.fabric import choose_device
 from dropkd.engine.observer import Observer
 from dropkd.engine.rehearsal import DryRun, rehearse
 from dropkd.engine.running import resume_run, start_run
+from dropkd.engine.signals import Interrupted
 from dropkd.errors import DataError
 from dropkd.models import Network
 from dropkd.report import write_run_report
@@ -127,7 +129,8 @@ def run(
         DropKDError: anything that the caller has to mend.
         Interrupted: SIGTERM or Ctrl-C came; :func:`resume` goes on.
     """
-    folder = start_run(config, observer or Observer(), overwrite=overwrite, student=student, teacher=teacher)
+    with _reported():
+        folder = start_run(config, observer or Observer(), overwrite=overwrite, student=student, teacher=teacher)
     write_run_report(folder)
     return Run.open(folder)
 
@@ -146,7 +149,8 @@ def resume(
     """
     opened = Run.open(folder)
     if not opened.is_finished:
-        resume_run(opened.folder, observer or Observer(), student=student, teacher=teacher)
+        with _reported():
+            resume_run(opened.folder, observer or Observer(), student=student, teacher=teacher)
         write_run_report(opened.folder)
     return opened
 
@@ -191,9 +195,7 @@ def evaluate(
     scores = {}
     for name in names:
         loader = frame_loader(network, splits[name], batch_size=batch_size, workers=workers)
-        answers = answer_split(
-            network, loader, where, progress=partial(watcher.on_phase, f"Evaluating {name}")
-        )
+        answers = answer_split(network, loader, where, progress=partial(watcher.on_phase, f"Evaluating {name}"))
         scores[name] = score_answers(answers)
     return scores
 
@@ -214,6 +216,16 @@ def _open_for(opened: Run, network: Network, data: str | Path | None) -> ImageDa
             f"absent {absent or 'none'}, unknown {extra or 'none'}."
         )
     return images
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """A run that was stopped has its page too."""
+    try:
+        yield
+    except Interrupted as stop:
+        write_run_report(stop.folder)
+        raise
 
 
 def _name_of(model: str | Path | nn.Module) -> str:

@@ -82,9 +82,7 @@ class Run:
     @property
     def history(self) -> list[dict[str, Any]]:
         """What each epoch brought, from ``metrics.jsonl``."""
-        return [
-            record for record in read_journal(self.folder / "metrics.jsonl") if record["event"] == "epoch"
-        ]
+        return [record for record in read_journal(self.folder / "metrics.jsonl") if record["event"] == "epoch"]
 
     @property
     def is_finished(self) -> bool:
@@ -99,9 +97,7 @@ class Run:
         """
         path = self.folder / "student.safetensors"
         if not path.is_file():
-            raise RunError(
-                f"{str(self.folder)!r} holds no student yet. Go on with: dropkd resume {self.folder}"
-            )
+            raise RunError(f"{str(self.folder)!r} holds no student yet. Go on with: dropkd resume {self.folder}")
         return open_network(path).eval()
 
     def student(self) -> nn.Module:
@@ -136,9 +132,7 @@ class Run:
         network = self.network().to(device)
         names = network.spec.classes or tuple(str(k) for k in range(network.shapes.logits))
         split = Split("predict", files, np.zeros(len(files), dtype=np.int64))
-        answers = answer_split(
-            network, frame_loader(network, split, batch_size=batch_size), torch.device(device)
-        )
+        answers = answer_split(network, frame_loader(network, split, batch_size=batch_size), torch.device(device))
         values, order = answers.logits.softmax(1).topk(min(top, len(names)), dim=1)
         found = []
         for path, probabilities, classes in zip(files, values.tolist(), order.tolist(), strict=True):

@@ -31,9 +31,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         RunError: there is none, it is damaged, or another version of dropkd wrote it.
     """
     if not path.is_file():
-        raise RunError(
-            f"There is no checkpoint {str(path)!r}: the run stopped before its first one. Start it anew."
-        )
+        raise RunError(f"There is no checkpoint {str(path)!r}: the run stopped before its first one. Start it anew.")
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, KeyError) as error:

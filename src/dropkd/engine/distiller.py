@@ -63,11 +63,12 @@ class Distiller(nn.Module):
 
     Raises:
         ConfigError: an unknown method, option or term; a method that needs a teacher where none is given.
-        ModelError: a network that can't be built, or whose classes differ from the student's where a term compares them.
+        ModelError: a network that can't be built, or a teacher of other classes where a term compares them.
 
     Example:
         >>> import torch, dropkd
-        >>> distiller = dropkd.Distiller("cifar_resnet8", teacher="cifar_resnet20", method="kd", num_classes=10, image_size=32)
+        >>> teacher = dropkd.models.build_network("cifar_resnet20", num_classes=10, image_size=(32, 32))
+        >>> distiller = dropkd.Distiller("cifar_resnet8", teacher, "kd", num_classes=10, image_size=32)
         >>> losses = distiller(torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 2, 3]))
         >>> sorted(losses.raw)
         ['cross_entropy', 'logit']
@@ -93,9 +94,7 @@ class Distiller(nn.Module):
         expert = None if teacher is None else _as_teacher(teacher, self.student)
         # In a tuple, so that it is no submodule: not trained, not saved, not wrapped.
         self._teacher = () if expert is None else (expert.eval().requires_grad_(False),)
-        pair = Pair(
-            self.student.shapes, expert.shapes if expert else None, self.student.shapes.logits, targets
-        )
+        pair = Pair(self.student.shapes, expert.shapes if expert else None, self.student.shapes.logits, targets)
         self.method = build_method(method, pair, options or {}) if isinstance(method, str) else method
         self.weights = resolve_weights(self.method, weights or {})
         self.method.restrict_terms([name for name in self.method.terms if self.weights[name] != 0])
@@ -116,17 +115,13 @@ class Distiller(nn.Module):
             return
         compared = self.method.active & self.method.label_space_terms
         if compared and teacher.shapes.logits != self.student.shapes.logits:
-            rest = sorted(self.method.active - compared)
-            feature_only = (
-                f", or keep its feature terms only with {' '.join(f'--set method.weights.{t}=0' for t in sorted(compared))}"
-                if rest
-                else ""
-            )
+            flags = " ".join(f"--set method.weights.{name}=0" for name in sorted(compared))
+            way_out = f", or keep its feature terms only with {flags}" if self.method.active - compared else ""
             raise ModelError(
                 f"The teacher has {teacher.shapes.logits} classes and the data {self.student.shapes.logits}, but "
                 f"{method} compares them class by class ({', '.join(sorted(compared))}). Give the teacher a head for "
                 f"these classes first, `dropkd train DATA --model {teacher.spec.name} --output RUN`, and pass "
-                f"`--teacher RUN`{feature_only}."
+                f"`--teacher RUN`{way_out}."
             )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -143,7 +138,8 @@ class Distiller(nn.Module):
             return None
         if teacher.training:  # somebody called train() on it from outside
             teacher.eval()
-        answer: Outputs = teacher(images, maps="maps" in self.method.teacher_reads)
+        # crop=False: it sees the very view that the student sees, not its centre.
+        answer: Outputs = teacher(images, maps="maps" in self.method.teacher_reads, crop=False)
         return answer
 
     def forward(
@@ -227,7 +223,5 @@ def _as_teacher(teacher: str | nn.Module, student: Network) -> Network:
 
 def _wrap_as_is(model: nn.Module, size: tuple[int, int] | None) -> Network:
     if size is None:
-        raise ConfigError(
-            f"{type(model).__name__} is given as a module: say image_size, the size of its images."
-        )
+        raise ConfigError(f"{type(model).__name__} is given as a module: say image_size, the size of its images.")
     return wrap_model(model, image_size=size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

@@ -86,9 +86,7 @@ def make_logger(name: str, folder: Path, config: dict[str, Any]) -> Logger:
         ConfigError: an unknown name, or a library that is not installed.
     """
     if name not in LOGGERS:
-        raise ConfigError(
-            f"unknown logger {name!r}. Known: {', '.join(LOGGERS)}.{did_you_mean(name, LOGGERS)}"
-        )
+        raise ConfigError(f"unknown logger {name!r}. Known: {', '.join(LOGGERS)}.{did_you_mean(name, LOGGERS)}")
     return LOGGERS[name](folder, config)
 
 

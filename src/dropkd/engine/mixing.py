@@ -63,9 +63,7 @@ def _draw_beta(alpha: float, generator: torch.Generator) -> float:
             return float(x / (x + y))
 
 
-def _paste_box(
-    images: Tensor, partner: Tensor, share: float, generator: torch.Generator
-) -> tuple[Tensor, float]:
+def _paste_box(images: Tensor, partner: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, float]:
     height, width = images.shape[-2:]
     cut = math.sqrt(1 - share)
     box_height, box_width = int(height * cut), int(width * cut)

@@ -19,9 +19,7 @@ class Observer:
     def on_start(self, *, title: str, epochs: int, steps_per_epoch: int, first_step: int) -> None:
         """Hear that training begins, or goes on from ``first_step`` of ``epochs * steps_per_epoch``."""
 
-    def on_step(
-        self, *, epoch: int, step: int, total_steps: int, loss: float, images_per_second: float
-    ) -> None:
+    def on_step(self, *, epoch: int, step: int, total_steps: int, loss: float, images_per_second: float) -> None:
         """Hear that ``step`` of ``total_steps`` is done (counted over the whole run)."""
 
     def on_phase(self, name: str, done: int, total: int) -> None:

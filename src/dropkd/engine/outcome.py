@@ -80,9 +80,7 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
         last_scores[name] = score_answers(training.answer(last, loader), experts)
     _write_predictions(training.folder / "predictions.parquet", judged)
     splits = {name: score_answers(both.student, both.teacher) for name, both in judged.items()}
-    experts_scores = {
-        name: score_answers(both.teacher) for name, both in judged.items() if both.teacher is not None
-    }
+    experts_scores = {name: score_answers(both.teacher) for name, both in judged.items() if both.teacher is not None}
     metrics = {
         **describe_run(job, training),
         "status": "finished",
@@ -103,9 +101,7 @@ def mark_interrupted(job: Job, training: Training) -> None:
         **describe_run(job, training),
         "status": "interrupted",
         "splits": {} if position.best_val is None else {"val": position.best_val},
-        "last_epoch": None
-        if position.last_val is None
-        else {"epoch": position.epoch - 1, "val": position.last_val},
+        "last_epoch": None if position.last_val is None else {"epoch": position.epoch - 1, "val": position.last_val},
         "selected": _describe_selection(job, training) if position.best_epoch >= 0 else None,
         "teacher": describe_teacher(job, {}),
         "baseline": None,
@@ -170,9 +166,7 @@ def _write_predictions(path: Path, judged: Mapping[str, _Judged]) -> None:
         columns["probabilities"] += _probabilities(both.student.logits)
         teacher = both.teacher
         columns["teacher_prediction"] += teacher.prediction.tolist() if teacher is not None else [None] * rows
-        columns["teacher_probabilities"] += (
-            _probabilities(teacher.logits) if teacher is not None else [None] * rows
-        )
+        columns["teacher_probabilities"] += _probabilities(teacher.logits) if teacher is not None else [None] * rows
     with replacing(path) as partial:
         pq.write_table(pa.table(columns, schema=_PREDICTIONS), partial, compression="zstd")
 

@@ -55,9 +55,7 @@ class ResolvedConfig(Config):
     training: ResolvedTraining
 
 
-def resolve_config(
-    config: Config, data: ImageData, *, native_input: Size | None, cpus: int
-) -> ResolvedConfig:
+def resolve_config(config: Config, data: ImageData, *, native_input: Size | None, cpus: int) -> ResolvedConfig:
     """Fill in what the user left open.
 
     Args:
@@ -130,10 +128,6 @@ def _training_defaults(config: Config, images: int) -> dict[str, object]:
         "batch_size": batch,
         "optimizer": optimizer,
         "lr": training.lr if training.lr is not None else float(f"{rate:.3g}"),
-        "weight_decay": training.weight_decay
-        if training.weight_decay is not None
-        else _WEIGHT_DECAY[optimizer],
-        "warmup_epochs": training.warmup_epochs
-        if training.warmup_epochs is not None
-        else min(5.0, epochs / 10),
+        "weight_decay": training.weight_decay if training.weight_decay is not None else _WEIGHT_DECAY[optimizer],
+        "warmup_epochs": training.warmup_epochs if training.warmup_epochs is not None else min(5.0, epochs / 10),
     }

@@ -42,6 +42,7 @@ def start_run(
         DropKDError: something that the user has to mend.
         Interrupted: SIGTERM or Ctrl-C came; :func:`resume_run` goes on.
     """
+    config = _with_absolute_paths(config)
     folder = config.output or _free_folder(config)
     _check_free(folder, overwrite)
     job = prepare_job(config, observer, student=student, teacher=teacher)
@@ -84,9 +85,11 @@ def _train_all(job: Job, training: Training, observer: Observer, student: nn.Mod
             baseline = _BASELINE
             _train_baseline(job.config, folder / baseline, job.data, observer, student)
         observer.on_end(_train(job, training, baseline))
-    except Interrupted:
+    except Interrupted as stop:
         mark_interrupted(job, training)
-        raise
+        # The baseline is a part of this run: it is this folder that is resumed.
+        where = stop.where if stop.folder == folder else f"in the baseline, {stop.where}"
+        raise Interrupted(stop.signal_number, where, folder) from stop
     return folder
 
 
@@ -117,13 +120,9 @@ def _train_baseline(
     config: Config, folder: Path, data: ImageData, observer: Observer, student: nn.Module | None
 ) -> None:
     """Train the same student alone, with the same seed, data, views and budget."""
-    if (folder / "metrics.json").is_file() and '"status": "finished"' in (
-        folder / "metrics.json"
-    ).read_text():
+    if (folder / "metrics.json").is_file() and '"status": "finished"' in (folder / "metrics.json").read_text():
         return
-    plain = config.model_copy(
-        update={"method": MethodConfig(), "teacher": None, "baseline": False, "output": folder}
-    )
+    plain = config.model_copy(update={"method": MethodConfig(), "teacher": None, "baseline": False, "output": folder})
     job = prepare_job(plain, observer, student=student, data=data)
     training = _make_training(job, folder, observer)
     if not folder.exists():
@@ -147,6 +146,20 @@ def _make_training(job: Job, folder: Path, observer: Observer) -> Training:
         observer,
         job.data.train.fingerprint(),
     )
+
+
+def _with_absolute_paths(config: Config) -> Config:
+    """Return the configuration with paths that mean the same from any working folder, since a run is resumed later."""
+    values: dict[str, Any] = {"data.path": config.data.path.absolute()}
+    if config.student.checkpoint is not None:
+        values["student.checkpoint"] = config.student.checkpoint.absolute()
+    if config.teacher is not None:
+        name, colon, file = config.teacher.source.partition(":")
+        if colon and Path(file).exists():
+            values["teacher.source"] = f"{name}:{Path(file).absolute()}"
+        elif Path(config.teacher.source).exists():
+            values["teacher.source"] = str(Path(config.teacher.source).absolute())
+    return update_config(config, values)
 
 
 def _free_folder(config: Config) -> Path:

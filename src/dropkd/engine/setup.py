@@ -97,22 +97,19 @@ def prepare_job(
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if data is None:
-        observer.on_phase("Reading images", 0, 1)
         data = open_data(
             config.data.path,
             seed=config.seed,
             validation_fraction=config.data.validation_fraction,
             skip_unreadable=config.data.skip_unreadable,
+            progress=partial(observer.on_phase, "Reading images"),
         )
-        observer.on_phase("Reading images", 1, 1)
         for note in data.notes:
             observer.on_message(note)
     own_input = None if student is not None else native_input(config.student.name)
     if student is None and config.student.pretrained and own_input is None:
         observer.on_message(f"{config.student.name} has no published weights: it starts from random ones.")
-        config = config.model_copy(
-            update={"student": config.student.model_copy(update={"pretrained": False})}
-        )
+        config = config.model_copy(update={"student": config.student.model_copy(update={"pretrained": False})})
     resolved = resolve_config(config, data, native_input=own_input, cpus=len(os.sched_getaffinity(0)))
     # The student's first weights depend on the seed alone, so runs of different methods start alike.
     torch.manual_seed(resolved.seed)
@@ -132,7 +129,7 @@ def prepare_job(
     if resolved.training.channels_last:
         distiller.to(memory_format=torch.channels_last)
     if resolved.training.compile:
-        distiller.student.model.compile()
+        distiller.student.compile()
     view_size = training_view(
         network.spec.image_size, expert.spec.image_size if expert is not None else None, data.native_size
     )
@@ -159,14 +156,12 @@ def check_teacher(job: Job, observer: Observer) -> Answers | None:
         )
     if answers.logits.shape[1] != len(job.data.classes):
         observer.on_warning(
-            f"The teacher's {answers.logits.shape[1]} classes are not the data's {len(job.data.classes)}, so its accuracy "
-            "can't be measured; only features are distilled."
+            f"The teacher's {answers.logits.shape[1]} classes are not the data's {len(job.data.classes)}, so its "
+            "accuracy can't be measured; only features are distilled."
         )
         return None
     accuracy, problem = judge_teacher(answers, job.data.classes, teacher.spec.classes)
-    observer.on_message(
-        f"The teacher gets {accuracy:.2%} of the {len(answers.target)} {split.name} images right."
-    )
+    observer.on_message(f"The teacher gets {accuracy:.2%} of the {len(answers.target)} {split.name} images right.")
     if problem is not None and job.config.teacher_check != "off":
         observer.on_warning(require_teacher(problem, job.config.teacher_check))
     return answers if job.data.val is not None else None
@@ -201,22 +196,18 @@ def _build_student(config: ResolvedConfig, data: ImageData, given: nn.Module | N
             map_modules=chosen.map_modules,
         )
     if network.shapes.logits != len(data.classes):
-        raise ConfigError(
-            f"The student has {network.shapes.logits} classes and the data {len(data.classes)}."
-        )
+        raise ConfigError(f"The student has {network.shapes.logits} classes and the data {len(data.classes)}.")
     return network
 
 
 def _open_teacher(config: ResolvedConfig, student: Network, given: nn.Module | None) -> Network | None:
-    if given is not None:
-        if isinstance(given, Network):
-            return given
-        names = config.teacher.map_modules if config.teacher is not None else None
-        return wrap_model(given, image_size=student.spec.image_size, map_modules=names)
     if config.teacher is None:
         return None
     return open_teacher(
-        config.teacher.source, num_classes=student.shapes.logits, image_size=student.spec.image_size
+        given if given is not None else config.teacher.source,
+        num_classes=student.shapes.logits,
+        image_size=student.spec.image_size,
+        map_modules=config.teacher.map_modules,
     )
 
 

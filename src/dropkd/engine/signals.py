@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -15,12 +16,13 @@ class Interrupted(Exception):  # noqa: N818  (it is no error: the run was asked 
 
     Args:
         signal_number: the signal that asked for it.
-        text: where it stopped and how to go on.
+        where: how far it came.
+        folder: the run folder.
     """
 
-    def __init__(self, signal_number: int, text: str) -> None:
-        super().__init__(text)
-        self.signal_number = signal_number
+    def __init__(self, signal_number: int, where: str, folder: Path) -> None:
+        super().__init__(f"Stopped {where}; nothing is lost. Go on with: dropkd resume {folder}")
+        self.signal_number, self.where, self.folder = signal_number, where, folder
 
 
 class StopRequest:

@@ -87,9 +87,7 @@ class Tally:
 
     def flat_terms(self) -> list[str]:
         """Return the terms that were 0 in every step: they teach nothing."""
-        return [
-            name for name, value in zip(self.terms, self._raw.abs().tolist(), strict=True) if value == 0.0
-        ]
+        return [name for name, value in zip(self.terms, self._raw.abs().tolist(), strict=True) if value == 0.0]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums, for a checkpoint in the middle of an epoch."""

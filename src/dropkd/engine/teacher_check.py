@@ -15,9 +15,7 @@ __all__ = ["TeacherVerdict", "judge_teacher", "require_teacher"]
 TeacherVerdict = tuple[float, str | None]
 
 
-def judge_teacher(
-    answers: Answers, classes: Sequence[str], teacher_classes: Sequence[str] | None
-) -> TeacherVerdict:
+def judge_teacher(answers: Answers, classes: Sequence[str], teacher_classes: Sequence[str] | None) -> TeacherVerdict:
     """Return the teacher's accuracy on the data and what is wrong with it, or None.
 
     Two mistakes are told apart: answers near chance (the accuracy is within three standard errors, or five points, of
@@ -32,29 +30,23 @@ def judge_teacher(
     target, prediction = answers.target, answers.prediction
     count, images = len(classes), len(target)
     accuracy = float((prediction == target).double().mean())
-    if (
-        teacher_classes is not None
-        and list(teacher_classes) != list(classes)
-        and set(teacher_classes) == set(classes)
-    ):
+    if teacher_classes is not None and list(teacher_classes) != list(classes) and set(teacher_classes) == set(classes):
         return accuracy, _order_text(accuracy, "The teacher's file lists the same classes in another order.", [
             (a, b) for a, b in zip(teacher_classes, classes, strict=True) if a != b
         ])  # fmt: skip
+    chance = float(torch.bincount(target, minlength=count).max()) / images
+    margin = max(3 * math.sqrt(chance * (1 - chance) / images), 0.05)
     confusion = torch.bincount(target * count + prediction, minlength=count * count).reshape(count, count)
     renamed, as_label = confusion.max(0)
     seen = confusion.sum(0) > 0
     best = float(renamed.sum()) / images
     one_to_one = len(set(as_label[seen].tolist())) == int(seen.sum())
-    if one_to_one and best >= accuracy + 0.2 and best >= 2 / count:
+    if one_to_one and best >= max(accuracy + 0.2, chance + margin):
         pairs = [
-            (classes[k], classes[int(as_label[k])])
-            for k in range(count)
-            if bool(seen[k]) and int(as_label[k]) != k
+            (classes[k], classes[int(as_label[k])]) for k in range(count) if bool(seen[k]) and int(as_label[k]) != k
         ]
         text = f"Renaming its classes one to one would make {best:.1%} of its answers right."
         return accuracy, _order_text(accuracy, text, pairs)
-    chance = float(torch.bincount(target, minlength=count).max()) / images
-    margin = max(3 * math.sqrt(chance * (1 - chance) / images), 0.05)
     if accuracy < chance + margin:
         return accuracy, (
             f"The teacher gets {accuracy:.1%} of {images} images of your data right; always naming the commonest class "

@@ -155,9 +155,7 @@ class Training:
         update, position_in_update = divmod(position.step, training.accumulate)
         is_last = position_in_update == training.accumulate - 1 or position.step == len(self.train_loader) - 1
         self.schedule.apply(self.optimizer, position.epoch * self.updates_per_epoch + update)
-        losses: Losses = self.wrapped(
-            images, target, batch.index.to(self.device), position.epoch, soft_target
-        )
+        losses: Losses = self.wrapped(images, target, batch.index.to(self.device), position.epoch, soft_target)
         # The last update of an epoch may hold fewer batches; each counts by its share of that update.
         batches = min(training.accumulate, len(self.train_loader) - update * training.accumulate)
         with self.fabric.no_backward_sync(self.wrapped, enabled=not is_last):
@@ -252,11 +250,9 @@ class Training:
         self.save(journal)
         if self.position.best_epoch < 0:
             save_network(self.judged, self.folder / "student.safetensors")
-        raise Interrupted(
-            signal_number,
-            f"Stopped in epoch {self.position.epoch + 1} of {self.config.training.epochs} after {self.position.step} of "
-            f"its {len(self.train_loader)} steps; nothing is lost. Go on with: dropkd resume {self.folder}",
-        )
+        steps, epochs = len(self.train_loader), self.config.training.epochs
+        where = f"in epoch {self.position.epoch + 1} of {epochs} after {self.position.step} of its {steps} steps"
+        raise Interrupted(signal_number, where, self.folder)
 
     def save(self, journal: Journal) -> None:
         """Write ``last.ckpt``."""
@@ -284,8 +280,8 @@ class Training:
         content = load_checkpoint(self.folder / "last.ckpt")
         if content["data_sha256"] != self.data_sha256:
             raise RunError(
-                f"The training images are no longer those that {str(self.folder)!r} was started with: files were added, "
-                "removed, renamed or changed. Put them back, or start a new run."
+                f"The training images are no longer those that {str(self.folder)!r} was started with: files were "
+                "added, removed, renamed or changed. Put them back, or start a new run."
             )
         self.position = Position(**content["position"])
         self.distiller.load_state_dict(content["distiller"])

@@ -1,0 +1,276 @@
+"""Which form of DropKD helps, against a KD that was tuned as hard, on real images.
+
+    python benchmarks/dropkd_ablation.py IDX_FOLDER --teacher TEACHER.safetensors --results FILE.jsonl [--part kd]
+
+Data: Fashion-MNIST. Labelled training images: the 6,000 of the demo. Validation, by which every choice is made: 5,000
+other original training images. Test, shown beside it and used for no choice: the 10,000 original test images. The
+student (cifar_resnet8) trains for a fixed budget and its last epoch counts. Each variant runs with the same seeds, so
+the same initial weights, order and views; the teacher's answers to a seed's views are computed once and shared.
+
+Parts: ``kd`` tunes temperature and weight of KD; ``forms`` changes one thing at a time in DropKD, whose logit term has
+the temperature and weight that won in ``kd``. Results are appended line by line and what is there is not repeated, so
+the script can be stopped and started again. ``--part table`` prints the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dropkd.contracts import Outputs
+from dropkd.data import Recipe, TrainLoader, open_data
+from dropkd.demo.idx import read_fashion_mnist
+from dropkd.demo.images import DemoSplit, load_demo_split, unpack_demo_images, write_images
+from dropkd.engine.distiller import Distiller
+from dropkd.engine.schedule import Schedule
+from dropkd.models import Network, build_network, open_network
+
+BATCH, LR, WEIGHT_DECAY, WARMUP = 64, 5e-3, 0.05, 0.1
+VALIDATION_IMAGES = 5_000
+TEMPERATURES, WEIGHTS = (1.0, 2.0, 4.0, 8.0), (0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One form to be measured: a method, its options and its weights."""
+
+    name: str
+    method: str
+    options: Mapping[str, Any]
+    weights: Mapping[str, float]
+
+
+def plan_kd() -> list[Trial]:
+    """Return plain training and the grid of KD."""
+    grid = [
+        Trial(f"KD, T = {t:g}, weight {w:g}", "kd", {"temperature": t}, {"logit": w})
+        for t in TEMPERATURES
+        for w in WEIGHTS
+    ]
+    return [Trial("plain", "plain", {}, {}), *grid]
+
+
+def plan_forms(temperature: float, weight: float) -> list[Trial]:
+    """Return the forms of DropKD: the starting point, and one change at a time."""
+
+    def form(name: str, options: Mapping[str, Any] = {}, weights: Mapping[str, float] = {}) -> Trial:
+        return Trial(name, "dropkd", {"temperature": temperature, **options}, {"logit": weight, **weights})
+
+    def rates(feature: float, logit: float) -> dict[str, float]:
+        return {f"{kind}_rate_{side}": r for kind, r in (("feature", feature), ("logit", logit)) for side in SIDES}
+
+    no_features = {"feature": 0.0, "reconstruct": 0.0, "domain": 0.0}
+    return [
+        form("start: coupled, element, zero, rates 0.5, teacher's side"),
+        form("independent masks", {"masks": "independent"}),
+        form("masks by channel", {"feature_unit": "channel"}),
+        form("masks by position", {"feature_unit": "position"}),
+        form("classes removed from both softmaxes", {"logit_mode": "remove"}),
+        form("logits not centred", {"center_logits": False}),
+        form("all rates 0", rates(0, 0)),
+        form("feature rates 0", rates(0, 0.5)),
+        form("logit rates 0", rates(0.5, 0)),
+        form("all rates 0.3", rates(0.3, 0.3)),
+        form("all rates 0.7", rates(0.7, 0.7)),
+        form("logit dropout alone", {}, no_features),
+        form("logit dropout alone, rates 0.3", rates(0, 0.3), no_features),
+        form("features alone", {}, {"logit": 0.0}),
+        form("feature term off", {}, {"feature": 0.0}),
+        form("reconstruct off", {}, {"reconstruct": 0.0}),
+        form("domain off", {}, {"domain": 0.0}),
+        form("reconstruct and domain off", {}, {"reconstruct": 0.0, "domain": 0.0}),
+        form("reconstruct and domain on both sides", {"reconstruct_sides": "both", "domain_sides": "both"}),
+        form("no stop-gradient", {"stop_gradient": False}),
+        form("four masks a step", {"num_masks": 4}),
+        form("codes not normalised", {"normalize": "none"}),
+        form("two deepest stages", {"stages": 2}),
+        form("feature weight 0.5", {}, {"feature": 0.5}),
+        form("feature weight 8", {}, {"feature": 8.0}),
+    ]
+
+
+SIDES = ("teacher", "student")
+
+
+class Bench:
+    """The data, the teacher and its answers; runs a trial for a seed."""
+
+    def __init__(self, idx_folder: Path, teacher: Path, epochs: int, scratch: Path) -> None:
+        self.epochs = epochs
+        self.data = open_data(_write_images(idx_folder, scratch))
+        self.teacher = open_network(teacher).eval().requires_grad_(False)
+        self.frames = {split.name: _as_tensors(split) for split in self.data.splits if split.name != "train"}
+        self._answers: tuple[int, list[list[tuple[Tensor, Tensor, Tensor, Outputs]]]] = (-1, [])
+
+    def run(self, trial: Trial, seed: int) -> dict[str, float]:
+        """Train a student and return its accuracies and the seconds that training took."""
+        batches = self._recall(seed)
+        torch.manual_seed(seed)
+        student = build_network("cifar_resnet8", num_classes=len(self.data.classes), image_size=(28, 28))
+        distiller = Distiller(student, self.teacher, trial.method, options=trial.options, weights=trial.weights).to(
+            memory_format=torch.channels_last
+        )
+        torch.manual_seed(seed + 1)
+        started = time.perf_counter()
+        self._train(distiller, batches)
+        seconds = time.perf_counter() - started
+        return {**{name: _accuracy(student, *frames) for name, frames in self.frames.items()}, "seconds": seconds}
+
+    def _train(self, distiller: Distiller, batches: Sequence[Sequence[tuple[Tensor, Tensor, Tensor, Outputs]]]) -> None:
+        groups = [
+            {"params": [p for p in distiller.parameters() if (p.ndim > 1) == decayed], "weight_decay": decay}
+            for decayed, decay in ((True, WEIGHT_DECAY), (False, 0.0))
+        ]
+        optimizer = torch.optim.AdamW([{**group, "base_lr": LR} for group in groups], lr=LR)
+        steps = len(batches[0])
+        schedule = Schedule("cosine", self.epochs * steps, steps, warmup_steps=round(WARMUP * self.epochs * steps))
+        distiller.train()
+        for epoch, epoch_batches in enumerate(batches):
+            for step, (images, target, index, answer) in enumerate(epoch_batches):
+                schedule.apply(optimizer, epoch * steps + step)
+                with torch.autocast("cpu", torch.bfloat16):
+                    losses = distiller(images, target, index, epoch, teacher_outputs=_widen(answer))
+                losses.loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+
+    def _recall(self, seed: int) -> list[list[tuple[Tensor, Tensor, Tensor, Outputs]]]:
+        """Return all batches of a seed with the teacher's answers, in half precision; computed once per seed."""
+        if self._answers[0] != seed:
+            loader = TrainLoader(
+                self.data.train, size=(28, 28), recipe=Recipe("crop-flip", crop_padding=2), batch_size=BATCH,
+                seed=seed, drop_last=True,
+            )  # fmt: skip
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                kept = [
+                    [(b.images, b.target, b.index, self.teacher(b.images).apply(_narrow)) for b in loader.epoch(epoch)]
+                    for epoch in range(self.epochs)
+                ]
+            self._answers = (seed, kept)
+        return self._answers[1]
+
+
+def _narrow(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.bfloat16)
+
+
+def _widen(answer: Outputs) -> Outputs:
+    return answer.apply(Tensor.float)
+
+
+def _write_images(idx_folder: Path, scratch: Path) -> Path:
+    folder = scratch / "images"
+    if not (folder / "val").is_dir():
+        unpack_demo_images(folder)
+        images, labels = read_fashion_mnist(idx_folder, "train")
+        taken = load_demo_split("train").index
+        free = np.setdiff1d(np.arange(len(images)), taken)
+        chosen = np.sort(np.random.default_rng(0).choice(free, VALIDATION_IMAGES, replace=False))
+        test_images, test_labels = read_fashion_mnist(idx_folder, "test")
+        write_images(folder / "test", DemoSplit(test_images, test_labels, np.arange(len(test_images))))
+        write_images(folder / "val", DemoSplit(images[chosen], labels[chosen], chosen))
+    return folder
+
+
+def _as_tensors(split: Any) -> tuple[Tensor, Tensor]:
+    pixels = np.stack([split.pack[i] for i in range(len(split))])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(split.targets)
+
+
+@torch.no_grad()
+def _accuracy(network: Network, images: Tensor, target: Tensor) -> float:
+    network.eval()
+    right = sum(
+        int((network(part, maps=False).logits.argmax(1) == labels).sum())
+        for part, labels in zip(images.split(500), target.split(500), strict=True)
+    )
+    return right / len(target)
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """Return the results so far."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def best_kd(results: Iterable[Mapping[str, Any]]) -> tuple[float, float]:
+    """Return the temperature and weight of KD with the highest mean validation accuracy."""
+    scores = defaultdict(list)
+    for row in results:
+        if row["method"] == "kd":
+            scores[row["options"]["temperature"], row["weights"]["logit"]].append(row["val"])
+    return max(scores, key=lambda key: statistics.mean(scores[key]))
+
+
+def print_table(results: Sequence[Mapping[str, Any]]) -> None:
+    """Print a row per trial: means and standard deviations over seeds, and the paired difference to the tuned KD."""
+    by_trial: dict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
+    for row in results:
+        by_trial[row["name"]][row["seed"]] = row
+    temperature, weight = best_kd(results)
+    reference = by_trial[f"KD, T = {temperature:g}, weight {weight:g}"]
+    plain = statistics.mean(row["seconds"] for row in by_trial["plain"].values())
+    print(f"Tuned KD: T = {temperature:g}, weight {weight:g}.\n")
+    print("| form | seeds | validation % | test % | test minus tuned KD | time over plain |")
+    print("|---|---|---|---|---|---|")
+    for name, rows in by_trial.items():
+        shared = sorted(rows.keys() & reference.keys())
+        gaps = [100 * (rows[s]["test"] - reference[s]["test"]) for s in shared]
+        seconds = statistics.mean(row["seconds"] for row in rows.values()) / plain
+        print(
+            f"| {name} | {len(rows)} | {_spread([100 * r['val'] for r in rows.values()])} | "
+            f"{_spread([100 * r['test'] for r in rows.values()])} | {_spread(gaps, '+.2f')} | {seconds:.2f} |"
+        )
+
+
+def _spread(values: Sequence[float], form: str = ".2f") -> str:
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):{form}} +- {deviation:.2f}"
+
+
+def main() -> None:
+    """Read the command line, run what is missing, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("idx_folder", type=Path, help="folder of the original Fashion-MNIST files")
+    parser.add_argument("--teacher", type=Path, default=Path("src/dropkd/demo/teacher.safetensors"))
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/dropkd_ablation.jsonl"))
+    parser.add_argument("--scratch", type=Path, default=Path("runs/ablation"), help="where the image folder is written")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--part", choices=["kd", "forms", "table"], default="table")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    results = read_results(arguments.results)
+    if arguments.part != "table":
+        trials = plan_kd() if arguments.part == "kd" else plan_forms(*best_kd(results))
+        bench = Bench(arguments.idx_folder, arguments.teacher, arguments.epochs, arguments.scratch)
+        done = {(row["name"], row["seed"]) for row in results}
+        arguments.results.parent.mkdir(parents=True, exist_ok=True)
+        for seed in arguments.seeds:
+            for trial in (t for t in trials if (t.name, seed) not in done):
+                row = {
+                    "name": trial.name, "method": trial.method, "options": trial.options, "weights": trial.weights,
+                    "seed": seed, "epochs": arguments.epochs, **bench.run(trial, seed),
+                }  # fmt: skip
+                with arguments.results.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(
+                    f"{trial.name}, seed {seed}: val {row['val']:.2%}, test {row['test']:.2%}, {row['seconds']:.0f} s"
+                )
+        results = read_results(arguments.results)
+    print_table(results)
+
+
+if __name__ == "__main__":
+    main()
