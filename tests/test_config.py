@@ -165,7 +165,7 @@ def test_every_mistake_is_named_at_once_with_its_source(recipe: Path) -> None:
         ("training.label_smoothing=1", "must be below 1, got 1"),
         ("training.ema_decay=1", "must be below 1, got 1"),
         ("training.nesterov=1", "must be true or false, got 1"),
-        ("data.validation_fraction=0", "must be above 0, got 0"),
+        ("data.validation_fraction=-0.1", "must be at least 0, got -0.1"),
         ("data.validation_fraction=0.6", "must be at most 0.5, got 0.6"),
         ("data.image_size=[1, 2, 3]", "must be a whole number of pixels, or [height, width], got [1, 2, 3]"),
         (

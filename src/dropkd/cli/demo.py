@@ -35,8 +35,8 @@ def demo(
     output.print("Three commands, the same student, the same budget:\n")
     for command in plan.commands:
         output.print(f"  {_write_out(command)}", markup=False, soft_wrap=True)
-    for command in plan.commands:
-        output.print(f"\n[bold]$[/bold] {_write_out(command)}\n", soft_wrap=True)
+    for number, command in enumerate(plan.commands, start=1):
+        output.print(f"\n[bold]Run {number} of {len(plan.commands)}[/bold]  {_write_out(command)}\n", soft_wrap=True)
         app(args=command, prog_name="dropkd", standalone_mode=False)
     page = write_comparison(plan.runs, plan.page)
     output.print()

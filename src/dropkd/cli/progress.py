@@ -8,15 +8,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 from rich.text import Text
 
 from dropkd.cli.console import output
@@ -40,15 +34,12 @@ class Progress(Observer):
         self.console = console
         self._bars = Bars(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[detail]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}"),
             TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=console,
             transient=True,
-            expand=True,
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
@@ -105,9 +96,12 @@ class Progress(Observer):
     def _show(self, key: str, text: str, done: int, total: int, detail: str = "") -> None:
         if self._bars.disable:
             return
+        # Of one thing there is no telling how far it is: the bar moves without a measure.
+        measure, count = (None, "") if total <= 1 else (total, f"{done:,}/{total:,}")
+        detail = f"left  {detail}" if measure else ""
         if key not in self._tasks:
-            self._tasks[key] = self._bars.add_task(text, total=total, completed=done, detail=detail)
-        self._bars.update(self._tasks[key], description=text, total=total, completed=done, detail=detail)
+            self._tasks[key] = self._bars.add_task(text, total=measure, count=count, detail=detail)
+        self._bars.update(self._tasks[key], description=text, total=measure, completed=done, count=count, detail=detail)
         if done >= total:
             self._hide(key)
 

@@ -136,7 +136,7 @@ def _collect_rows(metrics: Mapping[str, Any], folder: Path) -> list[tuple[str, M
         if baseline.is_file():
             rows.append(("student alone", json.loads(baseline.read_text(encoding="utf-8")).get("splits", {})))
     if selected:
-        rows.append((f"student, epoch {selected['epoch'] + 1} (best {selected['by']})", metrics["splits"]))
+        rows.append((f"student, epoch {selected['epoch'] + 1} (by {selected['by']})", metrics["splits"]))
     if last:
         rows.append((f"student, last epoch ({last['epoch'] + 1})", last))
     return rows

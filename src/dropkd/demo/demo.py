@@ -15,9 +15,10 @@ from dropkd.errors import RunError
 
 __all__ = ["DemoPlan", "lay_out_demo", "plan_demo"]
 
+# The pair that the demo shows; the teacher is described in the model card beside its file.
 STUDENT = "cifar_resnet8"
 TEACHER = "cct_2_3x2"
-_TEACHER_FILE = "teacher.safetensors"
+TEACHER_FILE = Path(__file__).with_name("teacher.safetensors")
 _IMAGES, _PAGE = "images", "comparison.html"
 _METHODS = ("plain", "kd", "dropkd")
 
@@ -45,7 +46,7 @@ class DemoPlan:
 
 def plan_demo(folder: Path, *, epochs: int, seed: int) -> DemoPlan:
     """Return the demo's commands; nothing is written yet."""
-    images, teacher = folder / _IMAGES, folder / _TEACHER_FILE
+    images, teacher = folder / _IMAGES, folder / TEACHER_FILE.name
     runs = tuple(folder / method for method in _METHODS)
     commands = []
     for method, run in zip(_METHODS, runs, strict=True):
@@ -68,7 +69,7 @@ def lay_out_demo(plan: DemoPlan) -> None:
     if plan.folder.is_dir():
         # A name with a leading dot may be a half-written file of a demo that was killed.
         names = {path.name for path in plan.folder.iterdir() if not path.name.startswith(".")}
-        foreign = sorted(names - {_IMAGES, _TEACHER_FILE, _PAGE, *_METHODS})
+        foreign = sorted(names - {_IMAGES, TEACHER_FILE.name, _PAGE, *_METHODS})
         if foreign:
             raise RunError(
                 f"{str(plan.folder)!r} holds something that is not the demo's ({foreign[0]!r}). "
@@ -77,4 +78,4 @@ def lay_out_demo(plan: DemoPlan) -> None:
     writable_folder(plan.folder)
     unpack_demo_images(plan.images)
     with replacing(plan.teacher) as partial:
-        shutil.copyfile(Path(__file__).with_name(_TEACHER_FILE), partial)
+        shutil.copyfile(TEACHER_FILE, partial)
