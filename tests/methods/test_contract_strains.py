@@ -1,0 +1,193 @@
+"""Small versions of the methods that strain the contract most; docs/contracts.md says what carries each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dropkd.contracts import Batch, Outputs, Pair, Shapes
+from dropkd.errors import ConfigError
+from dropkd.functional import (
+    crd_loss,
+    crd_scores,
+    find_relabels,
+    hcl_loss,
+    mld_loss,
+    pool_to_common_grid,
+    rank_regularization_loss,
+    update_memory,
+)
+from dropkd.methods.method import Method
+from dropkd.testing import check_method
+
+
+class TwoViews(Method):
+    """As MLD: a weak and a strong view, both labelled, and the teacher's answer to both."""
+
+    student_reads = teacher_reads = frozenset({"logits"})
+    terms = {"levels": 0.9}  # noqa: RUF012
+    label_space_terms = frozenset({"levels"})
+    views = ("weak", "strong")
+    labelled_views = 2
+    cross_entropy_weight = 0.2
+
+    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+        if not self.active:
+            return {}
+        ours, theirs = student.split(2), self.require_teacher(teacher).split(2)
+        return {"levels": mld_loss(*(answer.logits for answer in (*ours, *theirs)))}
+
+
+class Memory(Method):
+    """As CRD, in one direction: a memory by sample, negatives of other classes."""
+
+    student_reads = teacher_reads = frozenset({"embedding"})
+    terms = {"contrast": 0.8}  # noqa: RUF012
+    memory: Tensor
+    labels: Tensor
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__(pair)
+        if pair.targets is None or pair.teacher is None:
+            raise ConfigError("Memory needs the class of each training sample beforehand.")
+        self.project = nn.Linear(pair.student.embedding, 8)
+        self.register_buffer("labels", pair.targets)
+        self.register_buffer("memory", F.normalize(torch.randn(len(pair.targets), 8), dim=1))
+
+    def restrict_terms(self, names: Collection[str]) -> None:
+        super().restrict_terms(names)
+        self.project.requires_grad_(bool(self.active))
+
+    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+        if not self.active:
+            return {}
+        code = F.normalize(self.project(student.embedding).float(), dim=1)
+        others = (self.labels[batch.index].unsqueeze(1) != self.labels).float().multinomial(5)
+        scores = crd_scores(code, self.memory, torch.cat((batch.index.unsqueeze(1), others), dim=1))
+        self.memory.copy_(update_memory(self.memory, batch.index, code))
+        return {"contrast": crd_loss(scores / scores.mean().detach(), len(self.labels))}
+
+
+class Relabelling(Method):
+    """As SCN: no teacher, a cross-entropy of its own, and labels that change from one epoch to the next."""
+
+    student_reads = frozenset({"logits", "embedding"})
+    terms = {"weighted": 1.0, "rank": 1.0}  # noqa: RUF012
+    cross_entropy_weight = 0.0
+    labels: Tensor
+    next_labels: Tensor
+    seen_epoch: Tensor
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__(pair)
+        if pair.targets is None:
+            raise ConfigError("Relabelling needs the class of each training sample beforehand.")
+        self.attend = nn.Linear(pair.student.embedding, 1)
+        self.register_buffer("labels", pair.targets.clone())
+        self.register_buffer("next_labels", pair.targets.clone())
+        self.register_buffer("seen_epoch", torch.zeros((), dtype=torch.int64))
+
+    def restrict_terms(self, names: Collection[str]) -> None:
+        super().restrict_terms(names)
+        self.attend.requires_grad_(bool(self.active))
+
+    def targets(self, batch: Batch) -> Tensor:
+        return self.labels[batch.index]
+
+    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+        if batch.epoch > self.seen_epoch:
+            self.labels.copy_(self.next_labels)
+            self.seen_epoch.fill_(batch.epoch)
+        weights = torch.sigmoid(self.attend(student.embedding).float())
+        logits, terms = weights * student.logits, {}
+        if "weighted" in self.active:
+            terms["weighted"] = F.cross_entropy(logits, self.targets(batch))
+        if "rank" in self.active:
+            terms["rank"] = rank_regularization_loss(weights, margin=1.0)
+        self.next_labels[batch.index] = find_relabels(logits, self.labels[batch.index])
+        return terms
+
+
+class AllStages(Method):
+    """As ReviewKD: every stage and the embedding as a map of one cell, from the deep end."""
+
+    student_reads = teacher_reads = frozenset({"maps", "embedding"})
+    terms = {"review": 1.0}  # noqa: RUF012
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__(pair)
+        assert pair.teacher is not None
+        stages = zip(pair.student.maps[::-1], pair.teacher.maps[::-1], strict=False)
+        widths = [(pair.student.embedding, pair.teacher.embedding), *((s[0], t[0]) for s, t in stages)]
+        self.projectors = nn.ModuleList(nn.Conv2d(s, t, 1) for s, t in widths)
+
+    def restrict_terms(self, names: Collection[str]) -> None:
+        super().restrict_terms(names)
+        self.projectors.requires_grad_(bool(self.active))
+
+    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+        if not self.active:
+            return {}
+        sides = [
+            (a.embedding[:, :, None, None], *a.maps[::-1]) for a in (student, self.require_teacher(teacher).detach())
+        ]
+        pairs = [pool_to_common_grid(s, t) for s, t in zip(*sides, strict=False)]
+        projected = [project(s).float() for project, (s, _) in zip(self.projectors, pairs, strict=True)]
+        return {"review": hcl_loss(projected, [t for _, t in pairs])}
+
+
+@pytest.mark.parametrize("cls", [TwoViews, Memory, Relabelling, AllStages])
+def test_the_contract_carries_it(cls: type[Method]) -> None:
+    check_method(cls)
+
+
+def _build(cls: Any, samples: int = 8) -> Any:
+    network = Shapes(4, ((6, 2, 2),), 6)
+    return cls(Pair(network, network, 4, torch.arange(samples) % 4))
+
+
+def _answer(rows: int, seed: int = 0) -> Outputs:
+    source = torch.Generator().manual_seed(seed)
+    logits, embedding = torch.randn(rows, 4, generator=source), torch.randn(rows, 6, generator=source)
+    return Outputs(5 * logits, (torch.randn(rows, 6, 2, 2, generator=source),), embedding)
+
+
+def test_each_view_is_compared_with_the_teachers_answer_to_the_same_view() -> None:
+    method, batch = _build(TwoViews), Batch(torch.arange(4).repeat(2) % 4, torch.arange(4).repeat(2))
+    answer = _answer(8)
+    assert method(answer, answer, batch)["levels"].item() < 1e-6
+    swapped = answer.apply(lambda t: t.roll(4, 0))
+    assert method(answer, swapped, batch)["levels"].item() > 0.1
+    assert [part.index.tolist() for part in batch.split(2)] == [[0, 1, 2, 3]] * 2
+
+
+def test_a_memory_remembers_each_sample_at_its_place_and_is_saved() -> None:
+    method = _build(Memory)
+    before = method.memory.clone()
+    method(_answer(3), _answer(3, seed=1), Batch(torch.tensor([1, 2, 3]), torch.tensor([5, 2, 7])))
+    moved = (method.memory != before).any(dim=1)
+    assert moved.nonzero().flatten().tolist() == [2, 5, 7]
+    assert torch.equal(method.state_dict()["memory"], method.memory)
+
+
+def test_relabelled_samples_change_in_the_next_epoch_and_the_original_labels_stay_with_the_pair() -> None:
+    method, answer = _build(Relabelling), _answer(8)
+    batch = Batch(torch.arange(8) % 4, torch.arange(8), epoch=0)
+    method(answer, None, batch)
+    assert torch.equal(method.targets(batch), batch.target)
+    later = Batch(batch.target, batch.index, epoch=1)
+    method(answer, None, later)
+    assert (method.targets(later) != batch.target).any()
+    assert torch.equal(method.pair.targets, batch.target)
+
+
+@pytest.mark.parametrize("cls", [Memory, Relabelling])
+def test_samples_that_are_not_known_beforehand_are_refused_where_they_are_needed(cls: Any) -> None:
+    network = Shapes(4, ((6, 2, 2),), 6)
+    with pytest.raises(ConfigError, match="the class of each training sample beforehand"):
+        cls(Pair(network, network, 4))
