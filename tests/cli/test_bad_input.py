@@ -52,18 +52,18 @@ def spoil(photos: Path, content: bytes) -> Path:
 
 
 def test_a_folder_that_is_not_there(refuse_data: Callable[..., str]) -> None:
-    assert "the data folder 'fotos' does not exist" in refuse_data("fotos")
+    assert "fotos' does not exist. Did you mean 'photos'?" in refuse_data("fotos")
 
 
 def test_a_file_in_place_of_a_folder(refuse_data: Callable[..., str]) -> None:
     Path("fotos").write_text("")
-    assert "'fotos'" in refuse_data("fotos")
+    assert re.search(r"must be a folder of images, got the file '\S*fotos'", refuse_data("fotos"))
 
 
 def test_an_empty_folder(refuse_data: Callable[..., str]) -> None:
     Path("empty").mkdir()
     said = refuse_data("empty")
-    assert "the folder 'empty' holds no images" in said
+    assert "empty' holds no images" in said
     assert "train/CLASS/*" in said
 
 
@@ -84,7 +84,7 @@ def test_a_class_with_one_image(refuse_data: Callable[..., str], photos: Path) -
 def test_a_folder_nested_by_mistake(refuse_data: Callable[..., str], photos: Path) -> None:
     Path("outer").mkdir()
     photos.rename("outer/photos")
-    assert "Perhaps you mean the folder 'outer/photos'" in refuse_data("outer")
+    assert re.search(r"Perhaps you mean the folder '\S*outer/photos'", refuse_data("outer"))
 
 
 def test_class_lists_of_train_and_test_that_differ(refuse_data: Callable[..., str], photos: Path) -> None:
@@ -251,7 +251,7 @@ class Harmful:
 def test_a_pickle_that_is_not_plain_tensors(refuse: Callable[..., str], photos: Path) -> None:
     torch.save({"model": Harmful()}, "harmful.pth")
     said = refuse(*distil(photos, "cifar_resnet8:harmful.pth"))
-    assert "'harmful.pth' is refused: it holds Python objects beside plain tensors" in said
+    assert "harmful.pth' is refused: it holds Python objects beside plain tensors" in said
     assert not Path("harm").exists()
 
 

@@ -18,32 +18,28 @@ def explain_mistake(error: DropKDError) -> int:
     # A configuration names all its mistakes at once, one a line; other texts of several lines are one mistake.
     mistakes = str(error).splitlines() if isinstance(error, ConfigError) else [str(error)]
     for mistake in mistakes:
-        _print_labelled("error", "bold red", mistake)
+        _print_error(mistake)
     return 2
 
 
 def explain_stop(stop: Interrupted) -> int:
     """Print where a run stopped and how to go on; the exit code of a process that this signal ended."""
-    _print_labelled("stopped", "bold yellow", str(stop))
+    errors.print(Text(str(stop), style="bold yellow"), soft_wrap=True)
     return 128 + stop.signal_number
 
 
 def explain_interrupt() -> int:
-    """Say that Ctrl-C was heard where there is nothing to go on with; exit code 130."""
-    _print_labelled("stopped", "bold yellow", "by Ctrl-C")
+    """Say that Ctrl-C was heard where nothing is in training; exit code 130."""
+    errors.print(Text("Stopped.", style="bold yellow"), soft_wrap=True)
     return 130
 
 
 def explain_bug() -> int:
     """Print the traceback of the exception that is being handled; exit code 1."""
     errors.print(Text(traceback.format_exc().rstrip()), soft_wrap=True)
-    _print_labelled(
-        "error",
-        "bold red",
-        "this is a bug in dropkd, not a mistake of yours. Please report it with the text above.",
-    )
+    _print_error("this is a bug in dropkd, not a mistake of yours. Please report it with the text above.")
     return 1
 
 
-def _print_labelled(label: str, style: str, text: str) -> None:
-    errors.print(Text.assemble((f"{label}: ", style), text), soft_wrap=True)
+def _print_error(text: str) -> None:
+    errors.print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
