@@ -47,13 +47,7 @@ def start_run(
     _check_free(folder, overwrite)
     job = prepare_job(config, observer, student=student, teacher=teacher)
     training = _make_training(job, folder, observer)
-    _claim(folder)
-    try:
-        write_text(folder / "config.yaml", dump_config(job.config))
-        write_json(folder / "environment.json", describe_environment(job))
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    _claim(folder, job)
     return _train_all(job, training, observer, student)
 
 
@@ -125,10 +119,8 @@ def _train_baseline(
     plain = config.model_copy(update={"method": MethodConfig(), "teacher": None, "baseline": False, "output": folder})
     job = prepare_job(plain, observer, student=student, data=data)
     training = _make_training(job, folder, observer)
-    if not folder.exists():
-        _claim(folder)
-        write_text(folder / "config.yaml", dump_config(job.config))
-        write_json(folder / "environment.json", describe_environment(job))
+    if not (folder / "environment.json").is_file():
+        _claim(folder, job)
     _train(job, training, None)
 
 
@@ -188,8 +180,18 @@ def _check_free(folder: Path, overwrite: bool) -> None:
         )
 
 
-def _claim(folder: Path) -> None:
-    """Make the folder, empty; what an earlier run left there has been given up by --overwrite."""
+def _claim(folder: Path, job: Job) -> None:
+    """Make the run folder with its first two files, or leave nothing behind.
+
+    What an earlier run left there has been given up by --overwrite.
+    """
     if folder.exists() and any(folder.iterdir()):
         shutil.rmtree(folder)
-    writable_folder(folder)
+    try:
+        writable_folder(folder)
+        write_text(folder / "config.yaml", dump_config(job.config))
+        write_json(folder / "environment.json", describe_environment(job))
+    except BaseException:
+        if folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
