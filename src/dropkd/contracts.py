@@ -24,11 +24,13 @@ class Shapes:
         logits: number of logits.
         maps: channels, height and width of each feature map, shallow to deep.
         embedding: width of the vector that the classifier sees.
+        has_classifier: whether the answer holds the weight (logits, embedding) of a linear classifier.
     """
 
     logits: int
     maps: tuple[tuple[int, int, int], ...]
     embedding: int
+    has_classifier: bool = False
 
 
 class Outputs(NamedTuple):
@@ -41,17 +43,23 @@ class Outputs(NamedTuple):
         maps: feature maps (B, C, H, W) from shallow to deep; a transformer's tokens are folded to their grid and its
             prefix tokens (class, register, distillation) are dropped.
         embedding: (B, D), what the classifier sees.
+        classifier: (K, D), the weight of the linear layer that turns the embedding into the logits, the model's own and
+            not a copy, so that gradients to it train the model; None where no such layer does (two heads, a nonlinear
+            one). It belongs to the network and not to the images: its rows are classes.
 
-    Where a method asks for several views of each image, the rows of the first view come first, then those of the second.
+    Where a method asks for several views of each image, the rows of the first view come first, then those of the
+    second.
     """
 
     logits: Tensor
     maps: tuple[Tensor, ...]
     embedding: Tensor
+    classifier: Tensor | None = None
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> Outputs:
-        """Return the answer with ``change`` applied to each tensor."""
-        return Outputs(change(self.logits), tuple(change(m) for m in self.maps), change(self.embedding))
+        """Return the answer with ``change`` applied to each tensor, the classifier's weight among them."""
+        weight = None if self.classifier is None else change(self.classifier)
+        return Outputs(change(self.logits), tuple(change(m) for m in self.maps), change(self.embedding), weight)
 
     def detach(self) -> Outputs:
         """Return the answer cut off from the graph."""
@@ -62,16 +70,19 @@ class Outputs(NamedTuple):
         return self.apply(lambda t: t if t.dtype == torch.float64 else t.float())
 
     def split(self, views: int) -> tuple[Outputs, ...]:
-        """Return one answer per view, for rows that hold ``views`` views one after another."""
+        """Return one answer per view, for rows that hold ``views`` views one after another.
+
+        The classifier is the same in each.
+        """
         logits, embedding = self.logits.chunk(views), self.embedding.chunk(views)
         maps = [m.chunk(views) for m in self.maps]
-        return tuple(Outputs(logits[v], tuple(m[v] for m in maps), embedding[v]) for v in range(views))
+        return tuple(Outputs(logits[v], tuple(m[v] for m in maps), embedding[v], self.classifier) for v in range(views))
 
     @property
     def shapes(self) -> Shapes:
         """Return what one row looks like."""
         maps = tuple((m.shape[1], m.shape[2], m.shape[3]) for m in self.maps)
-        return Shapes(self.logits.shape[1], maps, self.embedding.shape[1])
+        return Shapes(self.logits.shape[1], maps, self.embedding.shape[1], self.classifier is not None)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dropkd.contracts import Batch, Outputs, Pair, Shapes
-from dropkd.errors import ConfigError
+from dropkd.engine.distiller import Distiller
+from dropkd.errors import ConfigError, ModelError
 from dropkd.functional import (
+    class_activation_maps,
     crd_loss,
     crd_scores,
     find_relabels,
+    flip_consistency_loss,
     hcl_loss,
     mld_loss,
     pool_to_common_grid,
@@ -23,6 +26,7 @@ from dropkd.functional import (
     update_memory,
 )
 from dropkd.methods.method import Method
+from dropkd.models import Network, build_network
 from dropkd.testing import check_method
 
 
@@ -113,6 +117,20 @@ class Relabelling(Method):
         return terms
 
 
+class MirroredAttention(Method):
+    """As EAC: an image and its mirror image, one of them labelled, and the class activation maps of both."""
+
+    student_reads = frozenset({"maps", "classifier"})
+    terms = {"consistency": 5.0}  # noqa: RUF012
+    views = ("standard", "mirrored")
+
+    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+        if not self.active:
+            return {}
+        image, mirrored = (class_activation_maps(view.maps[-1], view.classifier) for view in student.split(2))
+        return {"consistency": flip_consistency_loss(image, mirrored)}
+
+
 class AllStages(Method):
     """As ReviewKD: every stage and the embedding as a map of one cell, from the deep end."""
 
@@ -141,7 +159,7 @@ class AllStages(Method):
         return {"review": hcl_loss(projected, [t for _, t in pairs])}
 
 
-@pytest.mark.parametrize("cls", [TwoViews, Memory, Relabelling, AllStages])
+@pytest.mark.parametrize("cls", [TwoViews, Memory, Relabelling, MirroredAttention, AllStages])
 def test_the_contract_carries_it(cls: type[Method]) -> None:
     check_method(cls)
 
@@ -184,6 +202,34 @@ def test_relabelled_samples_change_in_the_next_epoch_and_the_original_labels_sta
     method(answer, None, later)
     assert (method.targets(later) != batch.target).any()
     assert torch.equal(method.pair.targets, batch.target)
+
+
+def _student(name: str = "cifar_resnet8") -> Network:
+    torch.manual_seed(0)
+    return build_network(name, num_classes=4, image_size=32)
+
+
+def test_attention_is_made_consistent_by_a_step_and_never_through_the_classifier() -> None:
+    student = _student()
+    distiller = Distiller(student, None, MirroredAttention(Pair(student.shapes, None, 4)), weights={"cross_entropy": 0})
+    images, target = torch.rand(4, 3, 32, 32), torch.arange(4).repeat(2)
+    views, weight = torch.cat([images, images.flip(3)]), student.model.fc.weight
+    optimizer = torch.optim.SGD(distiller.train().parameters(), lr=0.01)
+    before = distiller(views, target)
+    with torch.no_grad():
+        first, second = (torch.einsum("kc,bchw->bkhw", weight, m) for m in student(views).maps[-1].chunk(2))
+    torch.testing.assert_close(before.raw["consistency"].detach(), (first - second.flip(3)).square().mean())
+    before.loss.backward()
+    assert not weight.grad.any()
+    assert all(p.grad.any() for p in student.model.layer3.parameters())
+    optimizer.step()
+    assert distiller(views, target).loss < before.loss
+
+
+def test_a_student_without_a_linear_classifier_is_refused_before_the_first_step() -> None:
+    student = _student("deit_tiny_distilled_patch16_224")
+    with pytest.raises(ModelError, match="MirroredAttention reads the weight of the student's classifier"):
+        MirroredAttention(Pair(student.shapes, None, 4))
 
 
 @pytest.mark.parametrize("cls", [Memory, Relabelling])

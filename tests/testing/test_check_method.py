@@ -80,7 +80,10 @@ def test_something_else_than_a_method_is_found() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"student_reads": frozenset({"pixels"})}, "student_reads holds 'pixels'"),
+        (
+            {"student_reads": frozenset({"pixels"})},
+            "student_reads holds 'pixels'; a network answers with logits, maps, embedding, classifier",
+        ),
         ({"terms": {"match": -1.0}}, "weight of the term 'match' must be a number of at least 0, got -1.0"),
         ({"terms": {"match": 1.0, "cross_entropy": 1.0}}, "is the engine's"),
         ({"label_space_terms": frozenset({"logit"})}, "label_space_terms holds 'logit'"),
@@ -165,6 +168,49 @@ def _index_labels(self: Good, projected: Tensor, goal: Tensor, batch: Batch) -> 
 )
 def test_a_wrong_measure_is_found(measure: Any, words: str) -> None:
     assert words in complaints(_measure_like(measure))
+
+
+class Weighted(Good):
+    """A method that reads the classifiers' weights.
+
+    Args:
+        pair: the shapes.
+        width: of the projection.
+    """
+
+    teacher_reads = student_reads = frozenset({"embedding", "classifier"})
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        if "match" not in self.active:
+            return {}
+        assert student.classifier is not None
+        assert teacher.classifier is not None
+        ours = self.project(student.embedding).mean() * self.prepare(student.classifier).mean()
+        theirs = teacher.embedding.detach().mean() * self.prepare(teacher.classifier).mean()
+        return {"match": (ours - theirs).square()}
+
+    def prepare(self, weight: Tensor) -> Tensor:
+        return weight.detach()
+
+
+def test_a_method_may_read_the_classifiers_weights() -> None:
+    check_method(Weighted)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"student_reads": frozenset({"embedding"})}, "it reads what it does not declare"),
+        ({"prepare": lambda self, weight: weight}, "gradients reach the teacher's classifier: detach them"),
+        ({"prepare": lambda self, weight: weight.detach().mul_(2)}, "it changes the student's answer in place"),
+        (
+            {"_check_classifier": lambda self, side, shapes, reads: None},
+            "with networks without a linear classifier it raised AssertionError",
+        ),
+    ],
+)
+def test_a_wrong_use_of_the_classifiers_weights_is_found(changes: dict[str, Any], words: str) -> None:
+    assert words in complaints(type("Wrong", (Weighted,), {"__doc__": Weighted.__doc__, **changes}))
 
 
 def test_a_gradient_into_the_teacher_is_found() -> None:

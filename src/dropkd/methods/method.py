@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from dropkd.contracts import Batch, Outputs, Pair
-from dropkd.errors import ConfigError, did_you_mean
+from dropkd.contracts import Batch, Outputs, Pair, Shapes
+from dropkd.errors import ConfigError, ModelError, did_you_mean
 
 __all__ = ["Method"]
 
@@ -22,7 +22,8 @@ class Method(nn.Module):
     (``Annotated[float, Gt(0)]`` of ``annotated_types``).
 
     A subclass sets:
-        student_reads: which of ``logits``, ``maps``, ``embedding`` it reads of the student.
+        student_reads: which of ``logits``, ``maps``, ``embedding`` and ``classifier`` (the weight of the last
+            layer, where that is linear) it reads of the student.
         teacher_reads: the same of the teacher; empty means that no teacher is needed.
         terms: the name of each loss term and its default weight.
         label_space_terms: the terms that compare teacher and student class by class, and so need a teacher
@@ -38,6 +39,7 @@ class Method(nn.Module):
 
     Raises:
         ConfigError: the method reads a teacher and the pair has none.
+        ModelError: the method reads a classifier's weight and that network has no linear classifier.
     """
 
     student_reads: ClassVar[frozenset[str]] = frozenset()
@@ -52,8 +54,17 @@ class Method(nn.Module):
         super().__init__()
         if self.teacher_reads and pair.teacher is None:
             raise ConfigError(f"{type(self).__name__} learns from a teacher, but none is given: name one.")
+        self._check_classifier("student", pair.student, self.student_reads)
+        self._check_classifier("teacher", pair.teacher, self.teacher_reads)
         self.pair = pair
         self.active: frozenset[str] = frozenset(self.terms)
+
+    def _check_classifier(self, side: str, shapes: Shapes | None, reads: Collection[str]) -> None:
+        if "classifier" in reads and shapes is not None and not shapes.has_classifier:
+            raise ModelError(
+                f"{type(self).__name__} reads the weight of the {side}'s classifier, but no single linear layer turns "
+                f"this {side}'s embedding into its logits. Choose another {side}, such as a ResNet."
+            )
 
     def restrict_terms(self, names: Collection[str]) -> None:
         """Compute these terms only from now on (the engine leaves out those of weight 0).

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dropkd.contracts import Outputs, Shapes
 from dropkd.errors import ModelError
+from dropkd.models.classifier import find_classifier, read_classifier
 from dropkd.models.finding import find_taps
 from dropkd.models.preprocessing import Preprocessing
 from dropkd.models.spec import ModelSpec
@@ -55,7 +56,8 @@ class Network(nn.Module):
                 raise
             except Exception as error:
                 raise ModelError(_explain_failed_pass(spec, error)) from error
-        shapes = answer.shapes
+            self._classifier_name = find_classifier(model, image, answer)
+        shapes = replace(answer.shapes, has_classifier=self._classifier_name is not None)
         if spec.num_classes not in (0, shapes.logits):
             raise ModelError(f"{spec.name!r} gives {shapes.logits} logits, not {spec.num_classes}.")
         self.shapes: Shapes = shapes
@@ -66,12 +68,14 @@ class Network(nn.Module):
 
         Args:
             images: (B, 3, h, w), RGB of any size, uint8 in 0..255 or floating point in 0..1.
-            maps: whether the maps are wanted; without them ``Outputs.maps`` is empty.
+            maps: whether the maps are wanted; without them ``Outputs.maps`` is empty. The classifier's weight is
+                there either way, as it costs nothing.
             crop: show the network the centre part that it is evaluated on; by default in evaluation mode
                 only. With ``crop=False`` a teacher sees the student's training view whole.
         """
         pixels = self.preprocessing(images, crop=not self.training if crop is None else crop)
-        return self.taps.read(self.model, pixels, maps=maps)
+        answer = self.taps.read(self.model, pixels, maps=maps)
+        return Outputs(answer.logits, answer.maps, answer.embedding, read_classifier(self.model, self._classifier_name))
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits (B, K) of images as :meth:`forward` takes them."""

@@ -17,8 +17,8 @@ from dropkd.methods.options import check_options
 __all__ = ["CNN", "TRANSFORMER", "Bench"]
 
 # No map has 3 channels, so that a convolution over 3 channels can only be one that reads images.
-CNN = Shapes(7, ((8, 8, 8), (12, 4, 4), (16, 2, 2)), 16)
-TRANSFORMER = Shapes(7, ((20, 4, 4), (20, 4, 4)), 20)
+CNN = Shapes(7, ((8, 8, 8), (12, 4, 4), (16, 2, 2)), 16, has_classifier=True)
+TRANSFORMER = Shapes(7, ((20, 4, 4), (20, 4, 4)), 20, has_classifier=True)
 
 _SAMPLES = 24
 _IMAGES = 6
@@ -49,11 +49,13 @@ class Bench:
         source, rows = torch.Generator().manual_seed(seed), images * len(self.cls.views)
 
         def draw(name: str, *shape: int) -> Tensor:
-            values = torch.randn(rows, *shape, generator=source)
+            values = torch.randn(*shape, generator=source)
             return (values if name in reads else values * math.nan).requires_grad_()
 
-        maps = tuple(draw("maps", *shape) for shape in shapes.maps)
-        return Outputs(draw("logits", shapes.logits), maps, draw("embedding", shapes.embedding))
+        maps = tuple(draw("maps", rows, *shape) for shape in shapes.maps)
+        logits, embedding = draw("logits", rows, shapes.logits), draw("embedding", rows, shapes.embedding)
+        weight = draw("classifier", shapes.logits, shapes.embedding) if shapes.has_classifier else None
+        return Outputs(logits, maps, embedding, weight)
 
     def student(self, seed: int = 1, images: int = _IMAGES) -> Outputs:
         """Return the student's answer, as leaves of a graph."""

@@ -16,7 +16,8 @@ __all__ = ["CLAUSES"]
 
 _MODEL_LIBRARIES = ("timm.models", "torchvision.models", "transformers", "dropkd.models")
 _IMAGES = 6
-_SMALL = Shapes(2, ((5, 6, 3), (9, 3, 1)), 9)
+_SMALL = Shapes(2, ((5, 6, 3), (9, 3, 1)), 9, has_classifier=True)
+_TWO_HEADED = Shapes(7, ((8, 4, 4), (16, 2, 2)), 16, has_classifier=False)
 
 
 def _check_terms(bench: Bench) -> Iterator[str]:
@@ -69,9 +70,11 @@ def _check_gradients(bench: Bench) -> Iterator[str]:
 
 def _find_gradients(answer: Outputs | None) -> list[str]:
     """Return the fields of an answer that a gradient other than 0 has reached."""
-    tensors = () if answer is None else (("logits", answer.logits), ("embedding", answer.embedding))
-    maps = () if answer is None else tuple(("maps", feature_map) for feature_map in answer.maps)
-    return sorted({name for name, t in (*tensors, *maps) if t.grad is not None and t.grad.count_nonzero()})
+    if answer is None:
+        return []
+    tensors = {name: getattr(answer, name) for name in ("logits", "embedding", "classifier")}
+    named = (*tensors.items(), *(("maps", feature_map) for feature_map in answer.maps))
+    return sorted({n for n, t in named if t is not None and t.grad is not None and t.grad.count_nonzero()})
 
 
 def _check_inputs_untouched(bench: Bench) -> Iterator[str]:
@@ -87,7 +90,8 @@ def _check_inputs_untouched(bench: Bench) -> Iterator[str]:
 
 
 def _list_tensors(answer: Outputs) -> list[Tensor]:
-    return [answer.logits, *answer.maps, answer.embedding]
+    weight = () if answer.classifier is None else (answer.classifier,)
+    return [answer.logits, *answer.maps, answer.embedding, *weight]
 
 
 def _check_state(bench: Bench) -> Iterator[str]:
@@ -149,11 +153,13 @@ def _check_batches(bench: Bench) -> Iterator[str]:
     """Batches of one image, labels that are shares, other networks."""
     wide = replace(bench, pair=Pair(TRANSFORMER, CNN, 7, bench.pair.targets))
     small = replace(bench, pair=Pair(_SMALL, _SMALL, 2, torch.arange(24) % 2))
+    two_headed = replace(bench, pair=Pair(_TWO_HEADED, _TWO_HEADED, 7, bench.pair.targets))
     cases = (
         ("one image", bench, 1, False),
         ("shares as labels", bench, _IMAGES, True),
         ("a transformer as the student", wide, _IMAGES, False),
         ("two classes and odd maps", small, _IMAGES, False),
+        ("networks without a linear classifier", two_headed, _IMAGES, False),
     )
     for words, case, images, soft in cases:
         try:

@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 
+from dropkd.contracts import Outputs
 from dropkd.methods.method import Method
 from dropkd.methods.options import list_options
 from dropkd.testing.bench import Bench
 from dropkd.testing.clauses import CLAUSES
 
 __all__ = ["ContractError", "check_method"]
-
-_FIELDS = frozenset({"logits", "maps", "embedding"})
 
 
 class ContractError(AssertionError):
@@ -64,8 +63,8 @@ def _check_declarations(cls: type[Method]) -> Iterator[str]:
         yield "it is not a subclass of dropkd.methods.Method"
         return
     for name in ("student_reads", "teacher_reads"):
-        for unknown in sorted(set(getattr(cls, name)) - set(_FIELDS)):
-            yield f"{name} holds {unknown!r}; a network answers with {', '.join(_FIELDS)}"
+        for unknown in sorted(set(getattr(cls, name)) - set(Outputs._fields)):
+            yield f"{name} holds {unknown!r}; a network answers with {', '.join(Outputs._fields)}"
     for name, weight in cls.terms.items():
         if not (isinstance(weight, (int, float)) and math.isfinite(weight) and weight >= 0):
             yield f"the default weight of the term {name!r} must be a number of at least 0, got {weight!r}"
