@@ -303,7 +303,7 @@ def test_a_disk_that_can_not_be_written(
     def fail(*_: object, **__: object) -> None:
         raise OSError(number, "disk")
 
-    monkeypatch.setattr("dropkd.engine.files.tempfile.mkstemp", fail)
+    monkeypatch.setattr("dropkd.files.tempfile.mkstemp", fail)
     assert reason in refuse_data(photos)
 
 

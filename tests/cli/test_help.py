@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from dropkd.cli import run_command_line
+from dropkd.cli import main, run_command_line
 
 VERBS = ["train", "distill", "resume", "evaluate", "predict", "report", "methods", "models", "demo"]
 # Other people's checks call these.
@@ -63,6 +65,15 @@ def test_no_argument_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(["--version"]) == 0
     assert capsys.readouterr().out.startswith("dropkd ")
+
+
+def test_waiting_threads_leave_the_cores_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "set, so that it is taken away afterwards")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setattr("sys.argv", ["dropkd", "--version"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert (end.value.code, os.environ["OMP_WAIT_POLICY"]) == (0, "PASSIVE")
 
 
 def test_a_verb_that_does_not_exist_is_a_mistake_with_a_suggestion(

@@ -5,6 +5,7 @@ Exit codes: 0, 2 for the user's mistake, 1 for ours, 128 plus the signal for a r
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,9 @@ __all__ = ["main", "run_command_line"]
 
 def main() -> None:
     """Run the command line that the process was started with and exit."""
+    # Threads that spin while they wait take the cores away from each other where another program wants them too:
+    # with two threads on two busy cores, a step of a small CNN took 0.7 to 1.5 s instead of 0.15 to 0.3 s.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(run_command_line())
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from dropkd.cli.console import output
 from dropkd.cli.tables import add_row, make_table, say_percent
 from dropkd.data.images import IMAGE_SUFFIXES
-from dropkd.engine.files import replacing, write_text
 from dropkd.errors import DataError, RunError
+from dropkd.files import replacing, write_text
 
 if TYPE_CHECKING:
     from dropkd.run import Prediction

@@ -118,7 +118,7 @@ def report(
     """
     from dropkd import report as pages
     from dropkd.cli.tables import print_line
-    from dropkd.engine.files import write_bytes
+    from dropkd.files import write_bytes
 
     if len(runs) > 1:
         page = pages.write_comparison(runs, output_file or Path("comparison.html"))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dropkd.demo.images import unpack_demo_images
-from dropkd.engine.files import replacing, writable_folder
 from dropkd.errors import RunError
+from dropkd.files import replacing, writable_folder
 
 __all__ = ["DemoPlan", "lay_out_demo", "plan_demo"]
 
