@@ -248,17 +248,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--shard", type=int, nargs=2, metavar=("I", "N"), default=[0, 1], help="every Nth trial, from I on")
     parser.add_argument("--part", choices=["kd", "forms", "table"], default="table")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     results = read_results(arguments.results)
     if arguments.part != "table":
         trials = plan_kd() if arguments.part == "kd" else plan_forms(*best_kd(results))
+        first, stride = arguments.shard
         bench = Bench(arguments.idx_folder, arguments.teacher, arguments.epochs, arguments.scratch)
         done = {(row["name"], row["seed"]) for row in results}
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
         for seed in arguments.seeds:
-            for trial in (t for t in trials if (t.name, seed) not in done):
+            for trial in (t for t in trials[first::stride] if (t.name, seed) not in done):
                 row = {
                     "name": trial.name, "method": trial.method, "options": trial.options, "weights": trial.weights,
                     "seed": seed, "epochs": arguments.epochs, **bench.run(trial, seed),

@@ -14,7 +14,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from dropkd.errors import ModelError
+from dropkd.errors import ModelError, RunError
 from dropkd.models import (
     build_network,
     create_model,
@@ -104,7 +104,7 @@ def test_channels_last_and_shared_tensors_are_written(tmp_path: Path) -> None:
 
 
 def test_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="can't be written"):
+    with pytest.raises(RunError, match="its folder is not there"):
         save_network(build_network("cifar_resnet8", num_classes=3), tmp_path / "no" / "student.safetensors")
 
 

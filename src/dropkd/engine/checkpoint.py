@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dropkd.engine.files import replacing
+from dropkd.files import replacing
 from dropkd.errors import RunError
 
 __all__ = ["SCHEMA", "load_checkpoint", "random_state", "restore_random_state", "save_checkpoint"]

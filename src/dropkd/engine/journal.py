@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dropkd.engine.files import explained
+from dropkd.files import explained
 from dropkd.engine.loggers import Logger
 
 __all__ = ["Journal", "read_journal"]

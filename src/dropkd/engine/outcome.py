@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dropkd.engine.evaluation import Answers, score_answers
-from dropkd.engine.files import replacing, write_text
+from dropkd.files import replacing, write_text
 from dropkd.engine.setup import Job
 from dropkd.engine.training import Training
 from dropkd.models import count_parameters, open_network

@@ -11,7 +11,7 @@ from torch import nn
 
 from dropkd.config import Config, MethodConfig, dump_config, load_config, update_config
 from dropkd.data import ImageData
-from dropkd.engine.files import writable_folder, write_text
+from dropkd.files import writable_folder, write_text
 from dropkd.engine.journal import Journal
 from dropkd.engine.loggers import make_logger
 from dropkd.engine.observer import Observer

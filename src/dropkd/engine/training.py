@@ -18,7 +18,7 @@ from dropkd.engine.checkpoint import load_checkpoint, random_state, restore_rand
 from dropkd.engine.distiller import Distiller, Losses
 from dropkd.engine.evaluation import Answers, answer_split, score_answers
 from dropkd.engine.fabric import Fabric
-from dropkd.engine.files import replacing
+from dropkd.files import replacing
 from dropkd.engine.journal import Journal
 from dropkd.engine.mixing import mix_batch
 from dropkd.engine.observer import Observer

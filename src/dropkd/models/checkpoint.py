@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dropkd.errors import ModelError
+from dropkd.files import replacing
 from dropkd.models.fitting import fit_tensors
 from dropkd.models.network import Network
 from dropkd.models.spec import ModelSpec
@@ -92,19 +92,17 @@ def save_network(network: Network, path: str | Path) -> None:
     ``safetensors.torch.load_file`` read it without dropkd.
 
     Raises:
-        ModelError: it can't be written.
+        RunError: it can't be written.
     """
     path = Path(path)
     # One entry alone: safetensors writes several in a random order, and equal runs must give equal files.
     metadata = {"dropkd": json.dumps(network.spec.to_dict())}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(_separate(network.model.state_dict()), temporary, metadata=metadata)
-        temporary.replace(path)
-    except (SafetensorError, OSError) as error:
+        with replacing(path) as partial:
+            save_file(_separate(network.model.state_dict()), partial, metadata=metadata)
+    except SafetensorError as error:
+        # safetensors wraps what the operating system says, a full disk for example.
         raise ModelError(f"The weights can't be written to {str(path)!r} ({error}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_torch_file(path: Path) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dropkd.engine.files import write_text
+from dropkd.files import write_text
 
 __all__ = ["write_page"]
 

@@ -18,6 +18,7 @@ _REASONS = {
     errno.EDQUOT: "the disk quota is used up. Free some space and go on with `dropkd resume`.",
     errno.EACCES: "permission was denied. Choose another place with --output.",
     errno.EPERM: "permission was denied. Choose another place with --output.",
+    errno.ENOENT: "its folder is not there.",
     errno.EROFS: "the file system is read-only. Choose another place with --output.",
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dropkd.engine.checkpoint import load_checkpoint, save_checkpoint
-from dropkd.engine.files import replacing, writable_folder, write_text
+from dropkd.files import replacing, writable_folder, write_text
 from dropkd.errors import RunError
 
 
