@@ -248,7 +248,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--shard", type=int, nargs=2, metavar=("I", "N"), default=[0, 1], help="every Nth trial, from I on")
+    shard_help = "run every Nth trial, from number I on, so that N processes share the work"
+    parser.add_argument("--shard", type=int, nargs=2, metavar=("I", "N"), default=(0, 1), help=shard_help)
     parser.add_argument("--part", choices=["kd", "forms", "table"], default="table")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

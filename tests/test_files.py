@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dropkd.engine.checkpoint import load_checkpoint, save_checkpoint
-from dropkd.files import replacing, writable_folder, write_text
 from dropkd.errors import RunError
+from dropkd.files import replacing, writable_folder, write_text
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

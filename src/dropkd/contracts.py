@@ -6,7 +6,7 @@ A network answers a batch of images with :class:`Outputs`; the data say of each 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -77,6 +77,17 @@ class Outputs(NamedTuple):
         logits, embedding = self.logits.chunk(views), self.embedding.chunk(views)
         maps = [m.chunk(views) for m in self.maps]
         return tuple(Outputs(logits[v], tuple(m[v] for m in maps), embedding[v], self.classifier) for v in range(views))
+
+    @classmethod
+    def join(cls, views: Sequence[Outputs]) -> Outputs:
+        """Return the answers to several views as one, the inverse of :meth:`split`."""
+        maps = zip(*(answer.maps for answer in views), strict=True)
+        return cls(
+            torch.cat([answer.logits for answer in views]),
+            tuple(torch.cat(of_stage) for of_stage in maps),
+            torch.cat([answer.embedding for answer in views]),
+            views[0].classifier,
+        )
 
     @property
     def shapes(self) -> Shapes:

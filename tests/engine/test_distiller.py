@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -106,7 +108,7 @@ def test_modules_of_ones_own_get_the_images_as_they_come() -> None:
 
 
 def test_a_method_without_the_teacher_it_needs_is_refused() -> None:
-    with pytest.raises(ConfigError, match="KD .*teacher"):
+    with pytest.raises(ConfigError, match=r"KD .*teacher"):
         Distiller("cifar_resnet8", None, "kd", num_classes=4, image_size=32)
 
 
@@ -145,3 +147,11 @@ def test_a_method_with_two_views_sees_both_and_the_cross_entropy_the_first() -> 
     assert losses.logits.shape == (4, 4)
     assert losses.raw["cross_entropy"].item() == pytest.approx(nn.functional.cross_entropy(alone, TARGET).item())
     assert losses.raw["consistency"].item() > 0
+
+
+def test_each_view_has_batch_statistics_of_its_own() -> None:
+    student = teacher_of(4)
+    distiller = Distiller(student, None, TwoViews(Pair(student.shapes, None, 4))).train()
+    alone = copy.deepcopy(student).train()
+    losses = distiller(torch.cat([IMAGES, 1 - IMAGES]), TARGET.repeat(2))
+    assert torch.equal(losses.logits, alone(IMAGES).logits)

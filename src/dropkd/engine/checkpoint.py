@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dropkd.files import replacing
 from dropkd.errors import RunError
+from dropkd.files import replacing
 
 __all__ = ["SCHEMA", "load_checkpoint", "random_state", "restore_random_state", "save_checkpoint"]
 

@@ -162,7 +162,7 @@ class Distiller(nn.Module):
             teacher_outputs: the teacher's answer where it is already known, so that the teacher isn't run.
         """
         teacher = self.ask_teacher(images) if teacher_outputs is None else teacher_outputs
-        student: Outputs = self.student(images, maps="maps" in self.method.student_reads)
+        student = self._ask_student(images)
         index = torch.arange(len(target), device=target.device) if index is None else index
         batch = Batch(target, index, epoch, soft_target)
         # Losses are computed in float32: half precision loses the small differences they are made of.
@@ -180,6 +180,12 @@ class Distiller(nn.Module):
         rows = len(target) // len(self.method.views)
         seen = teacher.logits[:rows] if teacher is not None else None
         return Losses(loss, raw, weighted, student.logits[:rows].detach(), seen)
+
+    def _ask_student(self, images: Tensor) -> Outputs:
+        # A pass for each view, so that batch statistics are those of one view, as in the papers with two.
+        reads_maps, views = "maps" in self.method.student_reads, images.chunk(len(self.method.views))
+        answers: list[Outputs] = [self.student(view, maps=reads_maps) for view in views]
+        return answers[0] if len(answers) == 1 else Outputs.join(answers)
 
     def _cross_entropy(self, student: Outputs, batch: Batch) -> Tensor:
         rows = len(batch.target) // len(self.method.views) * self.method.labelled_views

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dropkd.files import explained
 from dropkd.engine.loggers import Logger
+from dropkd.files import explained
 
 __all__ = ["Journal", "read_journal"]
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from dropkd.engine.evaluation import Answers, score_answers
-from dropkd.files import replacing, write_text
 from dropkd.engine.setup import Job
 from dropkd.engine.training import Training
+from dropkd.files import replacing, write_text
 from dropkd.models import count_parameters, open_network
 
 __all__ = ["METRICS_SCHEMA", "conclude", "describe_environment", "mark_interrupted", "write_json"]

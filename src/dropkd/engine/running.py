@@ -11,7 +11,6 @@ from torch import nn
 
 from dropkd.config import Config, MethodConfig, dump_config, load_config, update_config
 from dropkd.data import ImageData
-from dropkd.files import writable_folder, write_text
 from dropkd.engine.journal import Journal
 from dropkd.engine.loggers import make_logger
 from dropkd.engine.observer import Observer
@@ -20,6 +19,7 @@ from dropkd.engine.setup import Job, check_teacher, prepare_job
 from dropkd.engine.signals import Interrupted
 from dropkd.engine.training import Training
 from dropkd.errors import RunError
+from dropkd.files import writable_folder, write_text
 
 __all__ = ["resume_run", "start_run"]
 

@@ -18,7 +18,6 @@ from dropkd.engine.checkpoint import load_checkpoint, random_state, restore_rand
 from dropkd.engine.distiller import Distiller, Losses
 from dropkd.engine.evaluation import Answers, answer_split, score_answers
 from dropkd.engine.fabric import Fabric
-from dropkd.files import replacing
 from dropkd.engine.journal import Journal
 from dropkd.engine.mixing import mix_batch
 from dropkd.engine.observer import Observer
@@ -28,6 +27,7 @@ from dropkd.engine.schedule import Schedule
 from dropkd.engine.signals import Interrupted, StopRequest
 from dropkd.engine.tally import Tally
 from dropkd.errors import RunError
+from dropkd.files import replacing
 from dropkd.models import Network, save_network
 
 __all__ = ["Position", "Training"]
