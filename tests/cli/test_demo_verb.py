@@ -37,9 +37,9 @@ def test_the_demo_trains_three_times_and_compares(cli: Cli) -> None:
     assert [command.split()[1] for command in commands] == ["train", "distill", "distill"]
     assert all("--epochs 2 --seed 0" in command for command in commands)
     assert {path.name for path in Path("demo-run").iterdir()} == {
-        *("images", "teacher.safetensors", "plain", "kd", "dropkd", "comparison.html"),
+        *("images", "teacher.safetensors", "plain", "kd", "dropkd", "report.html"),
     }
-    assert "page     demo-run/comparison.html" in out
+    assert "page     demo-run/report.html" in out
     assert "Run 3 of 3" in out
 
 

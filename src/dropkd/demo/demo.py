@@ -19,7 +19,7 @@ __all__ = ["DemoPlan", "lay_out_demo", "plan_demo"]
 STUDENT = "cifar_resnet8"
 TEACHER = "cct_2_3x2"
 TEACHER_FILE = Path(__file__).with_name("teacher.safetensors")
-_IMAGES, _PAGE = "images", "comparison.html"
+_IMAGES, _PAGE = "images", "report.html"
 _METHODS = ("plain", "kd", "dropkd")
 
 
