@@ -28,20 +28,17 @@ def demo(
     from dropkd.cli.console import output
     from dropkd.cli.tables import print_line
     from dropkd.demo.demo import lay_out_demo, plan_demo
-    from dropkd.report import write_comparison
-
     plan = plan_demo(output_folder, epochs=epochs, seed=seed)
     lay_out_demo(plan)
-    output.print("Three commands, the same student, the same budget:\n")
+    output.print("Three commands: the same student alone, by KD and by DropKD, with the same budget.\n")
     for command in plan.commands:
         output.print(f"  {_write_out(command)}", markup=False, soft_wrap=True)
     for number, command in enumerate(plan.commands, start=1):
-        output.print(f"\n[bold]Run {number} of {len(plan.commands)}[/bold]  {_write_out(command)}\n", soft_wrap=True)
+        output.print(f"\n[bold]{number} of {len(plan.commands)}[/bold]  {_write_out(command)}\n", soft_wrap=True)
         app(args=command, prog_name="dropkd", standalone_mode=False)
-    page = write_comparison(plan.runs, plan.page)
     output.print()
     _print_comparison(plan.runs)
-    print_line("page", page)
+    print_line("page", plan.page)
     print_line("next", "dropkd distill YOUR-IMAGES --teacher TEACHER --student NAME")
 
 

@@ -1,4 +1,4 @@
-"""The demo: the main job on bundled images, three times with the same budget.
+"""The demo: the main job on bundled images; the same student three times with the same budget.
 
 The steps are ordinary ``dropkd`` commands, so what the demo shows is what a user gets on other images.
 """
@@ -19,8 +19,11 @@ __all__ = ["DemoPlan", "lay_out_demo", "plan_demo"]
 STUDENT = "cifar_resnet8"
 TEACHER = "cct_2_3x2"
 TEACHER_FILE = Path(__file__).with_name("teacher.safetensors")
+# A budget of a minute or so for each run. Temperature and weight of KD are those that did best on validation images
+# in benchmarks/dropkd_ablation.py, and DropKD's defaults.
+_BUDGET = ("--batch-size", "64", "--lr", "0.005")
+_TUNED = ("--set", "method.temperature=1", "--set", "method.weights.logit=4")
 _IMAGES, _PAGE = "images", "report.html"
-_METHODS = ("plain", "kd", "dropkd")
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class DemoPlan:
         images: the image folder that the bundled images are unpacked to.
         teacher: the teacher's weights.
         commands: what follows ``dropkd`` in each command, in their order.
-        runs: the run folder of each command.
+        runs: the run folders that are compared: the student alone, by KD, by DropKD.
         page: the page that compares the runs.
     """
 
@@ -46,18 +49,22 @@ class DemoPlan:
 
 def plan_demo(folder: Path, *, epochs: int, seed: int) -> DemoPlan:
     """Return the demo's commands; nothing is written yet."""
-    images, teacher = folder / _IMAGES, folder / TEACHER_FILE.name
-    runs = tuple(folder / method for method in _METHODS)
-    commands = []
-    for method, run in zip(_METHODS, runs, strict=True):
-        if method == "plain":
-            verb = ["train", str(images), "--model", STUDENT]
-        else:
-            names = ["--teacher", f"{TEACHER}:{teacher}", "--student", STUDENT, "--method", method]
-            verb = ["distill", str(images), *names]
-        budget = ["--epochs", str(epochs), "--seed", str(seed), "--output", str(run)]
-        commands.append((*verb, *budget, *(["--overwrite"] if run.exists() else [])))
-    return DemoPlan(folder, images, teacher, tuple(commands), runs, folder / _PAGE)
+    images, teacher, page = folder / _IMAGES, folder / TEACHER_FILE.name, folder / _PAGE
+    kd, dropkd = folder / "kd", folder / "dropkd"
+
+    def distil(method: str, run: Path, *more: str) -> tuple[str, ...]:
+        networks = ("--teacher", f"{TEACHER}:{teacher}", "--student", STUDENT, "--method", method, *more)
+        budget = ("--epochs", str(epochs), *_BUDGET, "--seed", str(seed), "--output", str(run))
+        return ("distill", str(images), *networks, *budget, *(("--overwrite",) if run.exists() else ()))
+
+    # --baseline trains the same student alone, with the same budget, in the run folder's baseline/.
+    runs = (kd / "baseline", kd, dropkd)
+    commands = (
+        distil("kd", kd, *_TUNED, "--baseline"),
+        distil("dropkd", dropkd),
+        ("report", *map(str, runs), "--output", str(page)),
+    )
+    return DemoPlan(folder, images, teacher, commands, runs, page)
 
 
 def lay_out_demo(plan: DemoPlan) -> None:
@@ -69,7 +76,7 @@ def lay_out_demo(plan: DemoPlan) -> None:
     if plan.folder.is_dir():
         # A name with a leading dot may be a half-written file of a demo that was killed.
         names = {path.name for path in plan.folder.iterdir() if not path.name.startswith(".")}
-        foreign = sorted(names - {_IMAGES, TEACHER_FILE.name, _PAGE, *_METHODS})
+        foreign = sorted(names - {_IMAGES, TEACHER_FILE.name, _PAGE, "kd", "dropkd"})
         if foreign:
             raise RunError(
                 f"{str(plan.folder)!r} holds something that is not the demo's ({foreign[0]!r}). "
