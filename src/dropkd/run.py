@@ -19,7 +19,7 @@ from dropkd.engine.evaluation import answer_split
 from dropkd.engine.journal import read_journal
 from dropkd.engine.plan import evaluation_frame
 from dropkd.errors import DataError, RunError
-from dropkd.models import Network, open_network
+from dropkd.models import Network, load_weights, open_network, read_spec, wrap_model
 
 __all__ = ["Prediction", "Run", "frame_loader"]
 
@@ -89,16 +89,32 @@ class Run:
         """Whether the run came to its end."""
         return self.metrics.get("status") == "finished"
 
-    def network(self) -> Network:
+    def network(self, model: nn.Module | None = None) -> Network:
         """Return the selected student with its preprocessing and taps, in eval mode.
+
+        Args:
+            model: a module of the student's class, where the run was started with one; its weights are replaced.
 
         Raises:
             RunError: the run stopped before its first epoch was done.
+            ModelError: the student is no library's, and no module is given.
         """
         path = self.folder / "student.safetensors"
         if not path.is_file():
             raise RunError(f"{str(self.folder)!r} holds no student yet. Go on with: dropkd resume {self.folder}")
-        return open_network(path).eval()
+        spec = read_spec(path)
+        if model is None or spec is None:
+            return open_network(path).eval()
+        load_weights(model, path)
+        return wrap_model(
+            model,
+            image_size=spec.image_size,
+            mean=spec.mean,
+            std=spec.std,
+            interpolation=spec.interpolation,
+            crop_fraction=spec.crop_fraction,
+            classes=spec.classes,
+        ).eval()
 
     def student(self) -> nn.Module:
         """Return the selected student as the plain library model, in eval mode; it wants normalised images."""

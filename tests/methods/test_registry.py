@@ -109,8 +109,8 @@ def test_a_method_is_built_with_its_defaults() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("kd", {"temprature": 3.0}, "unknown option 'method.temprature' of kd. Did you mean 'temperature'?"),
-        ("plain", {"temperature": 3.0}, "unknown option 'method.temperature' of plain. It has no options."),
+        ("kd", {"temprature": 3.0}, "unknown key 'method.temprature' of kd. Did you mean 'temperature'?"),
+        ("plain", {"temperature": 3.0}, "unknown key 'method.temperature' of plain. It has no options."),
         ("kd", {"temperature": 0}, "method.temperature must be a number, greater than 0, got 0."),
         ("kd", {"temperature": "4"}, "method.temperature must be a number, greater than 0, got '4'."),
         ("kd", {"temperature": True}, "method.temperature must be a number, greater than 0, got True."),

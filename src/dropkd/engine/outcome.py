@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 import sys
@@ -21,7 +22,7 @@ from dropkd.engine.evaluation import Answers, score_answers
 from dropkd.engine.setup import Job
 from dropkd.engine.training import Training
 from dropkd.files import replacing, write_text
-from dropkd.models import count_parameters, open_network
+from dropkd.models import count_parameters, load_weights
 
 __all__ = ["METRICS_SCHEMA", "conclude", "describe_environment", "mark_interrupted", "write_json"]
 
@@ -64,8 +65,9 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
 
     The test split is read here, once; nothing that happened before depends on it.
     """
-    selected = open_network(training.folder / "student.safetensors").to(job.fabric.device)
     last = training.judged
+    selected = copy.deepcopy(last)
+    load_weights(selected.model, training.folder / "student.safetensors")
     teacher = job.distiller.teacher
     judged: dict[str, _Judged] = {}
     last_scores: dict[str, Any] = {"epoch": training.position.epoch - 1}

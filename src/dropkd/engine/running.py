@@ -15,6 +15,7 @@ from dropkd.engine.journal import Journal
 from dropkd.engine.loggers import make_logger
 from dropkd.engine.observer import Observer
 from dropkd.engine.outcome import conclude, describe_environment, mark_interrupted, write_json
+from dropkd.engine.plan import ResolvedConfig
 from dropkd.engine.setup import Job, check_teacher, prepare_job
 from dropkd.engine.signals import Interrupted
 from dropkd.engine.training import Training
@@ -42,10 +43,10 @@ def start_run(
         DropKDError: something that the user has to mend.
         Interrupted: SIGTERM or Ctrl-C came; :func:`resume_run` goes on.
     """
-    config = _with_absolute_paths(config)
     folder = config.output or _free_folder(config)
     _check_free(folder, overwrite)
     job = prepare_job(config, observer, student=student, teacher=teacher)
+    job.config = _with_absolute_paths(job.config)
     training = _make_training(job, folder, observer)
     _claim(folder, job)
     return _train_all(job, training, observer, student)
@@ -140,18 +141,19 @@ def _make_training(job: Job, folder: Path, observer: Observer) -> Training:
     )
 
 
-def _with_absolute_paths(config: Config) -> Config:
+def _with_absolute_paths(config: ResolvedConfig) -> ResolvedConfig:
     """Return the configuration with paths that mean the same from any working folder, since a run is resumed later."""
-    values: dict[str, Any] = {"data.path": config.data.path.absolute()}
-    if config.student.checkpoint is not None:
-        values["student.checkpoint"] = config.student.checkpoint.absolute()
-    if config.teacher is not None:
-        name, colon, file = config.teacher.source.partition(":")
+    data = config.data.model_copy(update={"path": config.data.path.absolute()})
+    student, teacher = config.student, config.teacher
+    if student.checkpoint is not None:
+        student = student.model_copy(update={"checkpoint": student.checkpoint.absolute()})
+    if teacher is not None:
+        name, colon, file = teacher.source.partition(":")
         if colon and Path(file).exists():
-            values["teacher.source"] = f"{name}:{Path(file).absolute()}"
-        elif Path(config.teacher.source).exists():
-            values["teacher.source"] = str(Path(config.teacher.source).absolute())
-    return update_config(config, values)
+            teacher = teacher.model_copy(update={"source": f"{name}:{Path(file).absolute()}"})
+        elif Path(teacher.source).exists():
+            teacher = teacher.model_copy(update={"source": str(Path(teacher.source).absolute())})
+    return config.model_copy(update={"data": data, "student": student, "teacher": teacher})
 
 
 def _free_folder(config: Config) -> Path:

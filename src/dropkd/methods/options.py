@@ -92,7 +92,7 @@ def check_options(cls: type[Method], name: str, values: Mapping[str, Any]) -> di
 
 def _describe_unknown(key: str, name: str, options: Mapping[str, Option]) -> str:
     listing = f"Its options: {', '.join(options)}." if options else "It has no options."
-    return f"unknown option 'method.{key}' of {name}.{did_you_mean(key, options)} {listing}"
+    return f"unknown key 'method.{key}' of {name}.{did_you_mean(key, options)} {listing}"
 
 
 def _describe_type(annotation: Any) -> str:
