@@ -7,9 +7,10 @@ other original training images. Test, shown beside it and used for no choice: th
 student (cifar_resnet8) trains for a fixed budget and its last epoch counts. Each variant runs with the same seeds, so
 the same initial weights, order and views; the teacher's answers to a seed's views are computed once and shared.
 
-Parts: ``kd`` tunes temperature and weight of KD; ``forms`` changes one thing at a time in DropKD, whose logit term has
-the temperature and weight that won in ``kd``. Results are appended line by line and what is there is not repeated, so
-the script can be stopped and started again. ``--part table`` prints the tables.
+Parts: ``kd`` tunes temperature and weight of KD; ``dropkd`` those of DropKD's logit term, in the form that the forms
+start from (coupled masks by element, zeroed logits, rates 0.5, reconstruction and classification on the teacher's
+side); ``forms`` changes one thing at a time at the values that did best in ``dropkd``. Results are appended line by line
+and what is there is not repeated, so the script can be stopped and started again. ``--part table`` prints the table.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from dropkd.models import Network, build_network, open_network
 BATCH, LR, WEIGHT_DECAY, WARMUP = 64, 5e-3, 0.05, 0.1
 VALIDATION_IMAGES = 5_000
 TEMPERATURES, WEIGHTS = (1.0, 2.0, 4.0, 8.0), (0.5, 1.0, 2.0, 4.0)
+DROPKD_TEMPERATURES, DROPKD_WEIGHTS = (2.0, 4.0, 8.0), (0.25, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,16 @@ def plan_kd() -> list[Trial]:
     return [Trial("plain", "plain", {}, {}), *grid]
 
 
+def plan_dropkd() -> list[Trial]:
+    """Return the grid of DropKD in the form that the others start from."""
+    return [form for t in DROPKD_TEMPERATURES for w in DROPKD_WEIGHTS for form in plan_forms(t, w)[:1]]
+
+
 def plan_forms(temperature: float, weight: float) -> list[Trial]:
     """Return the forms of DropKD: the starting point, and one change at a time."""
 
-    def form(name: str, options: Mapping[str, Any] = {}, weights: Mapping[str, float] = {}) -> Trial:
+    def form(what: str, options: Mapping[str, Any] = {}, weights: Mapping[str, float] = {}) -> Trial:
+        name = f"{what} (T = {temperature:g}, weight {weight:g})"
         return Trial(name, "dropkd", {"temperature": temperature, **options}, {"logit": weight, **weights})
 
     def rates(feature: float, logit: float) -> dict[str, float]:
@@ -72,7 +80,7 @@ def plan_forms(temperature: float, weight: float) -> list[Trial]:
 
     no_features = {"feature": 0.0, "reconstruct": 0.0, "domain": 0.0}
     return [
-        form("start: coupled, element, zero, rates 0.5, teacher's side"),
+        form("start"),
         form("independent masks", {"masks": "independent"}),
         form("masks by channel", {"feature_unit": "channel"}),
         form("masks by position", {"feature_unit": "position"}),
@@ -81,10 +89,10 @@ def plan_forms(temperature: float, weight: float) -> list[Trial]:
         form("all rates 0", rates(0, 0)),
         form("feature rates 0", rates(0, 0.5)),
         form("logit rates 0", rates(0.5, 0)),
+        form("all rates 0.1", rates(0.1, 0.1)),
         form("all rates 0.3", rates(0.3, 0.3)),
         form("all rates 0.7", rates(0.7, 0.7)),
         form("logit dropout alone", {}, no_features),
-        form("logit dropout alone, rates 0.3", rates(0, 0.3), no_features),
         form("features alone", {}, {"logit": 0.0}),
         form("feature term off", {}, {"feature": 0.0}),
         form("reconstruct off", {}, {"reconstruct": 0.0}),
@@ -93,10 +101,6 @@ def plan_forms(temperature: float, weight: float) -> list[Trial]:
         form("reconstruct and domain on both sides", {"reconstruct_sides": "both", "domain_sides": "both"}),
         form("no stop-gradient", {"stop_gradient": False}),
         form("four masks a step", {"num_masks": 4}),
-        form("codes not normalised", {"normalize": "none"}),
-        form("two deepest stages", {"stages": 2}),
-        form("feature weight 0.5", {}, {"feature": 0.5}),
-        form("feature weight 8", {}, {"feature": 8.0}),
     ]
 
 
@@ -203,11 +207,11 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def best_kd(results: Iterable[Mapping[str, Any]]) -> tuple[float, float]:
-    """Return the temperature and weight of KD with the highest mean validation accuracy."""
+def best_of(results: Iterable[Mapping[str, Any]], method: str) -> tuple[float, float]:
+    """Return the temperature and weight with the highest mean validation accuracy, among a method's grid."""
     scores = defaultdict(list)
     for row in results:
-        if row["method"] == "kd":
+        if row["method"] == method and row["name"].startswith(("KD, ", "start ")):
             scores[row["options"]["temperature"], row["weights"]["logit"]].append(row["val"])
     return max(scores, key=lambda key: statistics.mean(scores[key]))
 
@@ -217,7 +221,7 @@ def print_table(results: Sequence[Mapping[str, Any]]) -> None:
     by_trial: dict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
     for row in results:
         by_trial[row["name"]][row["seed"]] = row
-    temperature, weight = best_kd(results)
+    temperature, weight = best_of(results, "kd")
     reference = by_trial[f"KD, T = {temperature:g}, weight {weight:g}"]
     plain = statistics.mean(row["seconds"] for row in by_trial["plain"].values())
     print(f"Tuned KD: T = {temperature:g}, weight {weight:g}.\n")
@@ -250,12 +254,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     shard_help = "run every Nth trial, from number I on, so that N processes share the work"
     parser.add_argument("--shard", type=int, nargs=2, metavar=("I", "N"), default=(0, 1), help=shard_help)
-    parser.add_argument("--part", choices=["kd", "forms", "table"], default="table")
+    parser.add_argument("--part", choices=["kd", "dropkd", "forms", "table"], default="table")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     results = read_results(arguments.results)
     if arguments.part != "table":
-        trials = plan_kd() if arguments.part == "kd" else plan_forms(*best_kd(results))
+        plans = {"kd": plan_kd, "dropkd": plan_dropkd, "forms": lambda: plan_forms(*best_of(results, "dropkd"))}
+        trials = plans[arguments.part]()
         first, stride = arguments.shard
         bench = Bench(arguments.idx_folder, arguments.teacher, arguments.epochs, arguments.scratch)
         done = {(row["name"], row["seed"]) for row in results}

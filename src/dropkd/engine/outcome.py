@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from dropkd.engine.evaluation import Answers, score_answers
+from dropkd.data import Split
+from dropkd.engine.evaluation import Answers, answer_split, score_answers
 from dropkd.engine.setup import Job
 from dropkd.engine.training import Training
 from dropkd.files import replacing, write_text
-from dropkd.models import count_parameters, load_weights
+from dropkd.models import Network, count_parameters, load_weights
 
 __all__ = ["METRICS_SCHEMA", "conclude", "describe_environment", "mark_interrupted", "write_json"]
 
@@ -71,15 +72,18 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
     teacher = job.distiller.teacher
     judged: dict[str, _Judged] = {}
     last_scores: dict[str, Any] = {"epoch": training.position.epoch - 1}
+
+    def answer(network: Network, split: Split) -> Answers:
+        # In float32 whatever the run trained in, as the student is used and as `dropkd evaluate` judges it.
+        return answer_split(network, job.eval_loader(split, network), job.fabric.device)
+
     for name, split in (("val", job.data.val), ("test", job.data.test)):
         if split is None:
             continue
-        loader = job.eval_loader(split, selected)
-        experts = training.val_teacher if name == "val" else None
-        if experts is None and teacher is not None and teacher.shapes.logits == len(job.data.classes):
-            experts = training.answer(teacher, job.eval_loader(split, teacher))
-        judged[name] = _Judged(training.answer(selected, loader), experts, split.relative_paths)
-        last_scores[name] = score_answers(training.answer(last, loader), experts)
+        knows_classes = teacher is not None and teacher.shapes.logits == len(job.data.classes)
+        experts = answer(teacher, split) if teacher is not None and knows_classes else None
+        judged[name] = _Judged(answer(selected, split), experts, split.relative_paths)
+        last_scores[name] = score_answers(answer(last, split), experts)
     _write_predictions(training.folder / "predictions.parquet", judged)
     splits = {name: score_answers(both.student, both.teacher) for name, both in judged.items()}
     experts_scores = {name: score_answers(both.teacher) for name, both in judged.items() if both.teacher is not None}
