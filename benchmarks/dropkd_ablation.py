@@ -9,8 +9,9 @@ the same initial weights, order and views; the teacher's answers to a seed's vie
 
 Parts: ``kd`` tunes temperature and weight of KD; ``dropkd`` those of DropKD's logit term, in the form that the forms
 start from (coupled masks by element, zeroed logits, rates 0.5, reconstruction and classification on the teacher's
-side); ``forms`` changes one thing at a time at the values that did best in ``dropkd``. Results are appended line by line
-and what is there is not repeated, so the script can be stopped and started again. ``--part table`` prints the table.
+side); ``forms`` changes one thing at a time, at a temperature and weight where KD is near its best. Results are
+appended line by line and what is there is not repeated, so the script can be stopped and started again. ``--part
+table`` prints the table.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,10 @@ from dropkd.models import Network, build_network, open_network
 BATCH, LR, WEIGHT_DECAY, WARMUP = 64, 5e-3, 0.05, 0.1
 VALIDATION_IMAGES = 5_000
 TEMPERATURES, WEIGHTS = (1.0, 2.0, 4.0, 8.0), (0.5, 1.0, 2.0, 4.0)
+NOTHING: Mapping[str, float] = MappingProxyType({})
+BOTH_SIDES = {"reconstruct_sides": "both", "domain_sides": "both"}
+# Where KD is flat and near its best, so that what a form does to it shows.
+FORMS_TEMPERATURE, FORMS_WEIGHT = 2.0, 1.0
 DROPKD_TEMPERATURES, DROPKD_WEIGHTS = (2.0, 4.0, 8.0), (0.25, 0.5, 1.0)
 
 
@@ -69,42 +75,47 @@ def plan_dropkd() -> list[Trial]:
 
 
 def plan_forms(temperature: float, weight: float) -> list[Trial]:
-    """Return the forms of DropKD: the starting point, and one change at a time."""
+    """Return the start, then what is done to logits without any features, then what is done to features beside KD."""
 
-    def form(what: str, options: Mapping[str, Any] = {}, weights: Mapping[str, float] = {}) -> Trial:
+    def form(what: str, options: Mapping[str, Any], weights: Mapping[str, float] = NOTHING) -> Trial:
         name = f"{what} (T = {temperature:g}, weight {weight:g})"
         return Trial(name, "dropkd", {"temperature": temperature, **options}, {"logit": weight, **weights})
 
-    def rates(feature: float, logit: float) -> dict[str, float]:
-        return {f"{kind}_rate_{side}": r for kind, r in (("feature", feature), ("logit", logit)) for side in SIDES}
+    def rates(kind: str, rate: float) -> dict[str, float]:
+        return {f"{kind}_rate_{side}": rate for side in ("teacher", "student")}
 
-    no_features = {"feature": 0.0, "reconstruct": 0.0, "domain": 0.0}
+    def logits(what: str, rate: float, **options: Any) -> Trial:
+        off = {"feature": 0.0, "reconstruct": 0.0, "domain": 0.0}
+        return form(f"logits alone: {what}", {**rates("logit", rate), **options}, off)
+
+    def features(what: str, rate: float, weights: Mapping[str, float] = NOTHING, **options: Any) -> Trial:
+        return form(f"KD + features: {what}", {**rates("logit", 0), **rates("feature", rate), **options}, weights)
+
     return [
-        form("start"),
-        form("independent masks", {"masks": "independent"}),
-        form("masks by channel", {"feature_unit": "channel"}),
-        form("masks by position", {"feature_unit": "position"}),
-        form("classes removed from both softmaxes", {"logit_mode": "remove"}),
-        form("logits not centred", {"center_logits": False}),
-        form("all rates 0", rates(0, 0)),
-        form("feature rates 0", rates(0, 0.5)),
-        form("logit rates 0", rates(0.5, 0)),
-        form("all rates 0.1", rates(0.1, 0.1)),
-        form("all rates 0.3", rates(0.3, 0.3)),
-        form("all rates 0.7", rates(0.7, 0.7)),
-        form("logit dropout alone", {}, no_features),
-        form("features alone", {}, {"logit": 0.0}),
-        form("feature term off", {}, {"feature": 0.0}),
-        form("reconstruct off", {}, {"reconstruct": 0.0}),
-        form("domain off", {}, {"domain": 0.0}),
-        form("reconstruct and domain off", {}, {"reconstruct": 0.0, "domain": 0.0}),
-        form("reconstruct and domain on both sides", {"reconstruct_sides": "both", "domain_sides": "both"}),
-        form("no stop-gradient", {"stop_gradient": False}),
-        form("four masks a step", {"num_masks": 4}),
+        form("start", {}),
+        logits("zeroed, coupled, rate 0.5", 0.5),
+        logits("zeroed, coupled, rate 0.3", 0.3),
+        logits("zeroed, coupled, rate 0.1", 0.1),
+        logits("zeroed, coupled, rate 0.5, not centred", 0.5, center_logits=False),
+        logits("zeroed, independent, rate 0.5", 0.5, masks="independent"),
+        logits("classes removed, coupled, rate 0.5", 0.5, logit_mode="remove"),
+        logits("classes removed, coupled, rate 0.3", 0.3, logit_mode="remove"),
+        logits("classes removed, independent, rate 0.5", 0.5, logit_mode="remove", masks="independent"),
+        features("rate 0", 0),
+        features("by element, coupled, rate 0.5", 0.5),
+        features("by element, independent, rate 0.5", 0.5, masks="independent"),
+        features("by channel, coupled, rate 0.5", 0.5, feature_unit="channel"),
+        features("by position, coupled, rate 0.5", 0.5, feature_unit="position"),
+        features("rate 0.5, reconstruct off", 0.5, {"reconstruct": 0.0}),
+        features("rate 0.5, domain off", 0.5, {"domain": 0.0}),
+        features("rate 0.5, reconstruct and domain off", 0.5, {"reconstruct": 0.0, "domain": 0.0}),
+        features("rate 0.5, feature term off, both sides", 0.5, {"feature": 0.0}, **BOTH_SIDES),
+        features("rate 0.5, both sides", 0.5, **BOTH_SIDES),
+        features("rate 0.5, logit term off", 0.5, {"logit": 0.0}),
+        features("rate 0.5, no stop-gradient", 0.5, stop_gradient=False),
+        features("rate 0.3", 0.3),
+        features("rate 0.7", 0.7),
     ]
-
-
-SIDES = ("teacher", "student")
 
 
 class Bench:
@@ -115,7 +126,7 @@ class Bench:
         self.data = open_data(_write_images(idx_folder, scratch))
         self.teacher = open_network(teacher).eval().requires_grad_(False)
         self.frames = {split.name: _as_tensors(split) for split in self.data.splits if split.name != "train"}
-        self._answers: tuple[int, list[list[tuple[Tensor, Tensor, Tensor, Outputs]]]] = (-1, [])
+        self._answers: dict[int, list[list[tuple[Tensor, Tensor, Tensor, Outputs]]]] = {}
 
     def run(self, trial: Trial, seed: int) -> dict[str, float]:
         """Train a student and return its accuracies and the seconds that training took."""
@@ -151,22 +162,23 @@ class Bench:
 
     def _recall(self, seed: int) -> list[list[tuple[Tensor, Tensor, Tensor, Outputs]]]:
         """Return all batches of a seed with the teacher's answers, in half precision; computed once per seed."""
-        if self._answers[0] != seed:
+        if seed not in self._answers:
             loader = TrainLoader(
                 self.data.train, size=(28, 28), recipe=Recipe("crop-flip", crop_padding=2), batch_size=BATCH,
                 seed=seed, drop_last=True,
             )  # fmt: skip
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                kept = [
-                    [(b.images, b.target, b.index, self.teacher(b.images).apply(_narrow)) for b in loader.epoch(epoch)]
+                self._answers[seed] = [
+                    [(b.images, b.target, b.index, _narrow(self.teacher(b.images))) for b in loader.epoch(epoch)]
                     for epoch in range(self.epochs)
                 ]
-            self._answers = (seed, kept)
-        return self._answers[1]
+        return self._answers[seed]
 
 
-def _narrow(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.bfloat16)
+def _narrow(answer: Outputs) -> Outputs:
+    """Keep what the methods read here, logits and the deepest map, in half precision."""
+    kept = Outputs(answer.logits, answer.maps[-1:], answer.embedding)
+    return kept.apply(lambda tensor: tensor.to(torch.bfloat16))
 
 
 def _widen(answer: Outputs) -> Outputs:
@@ -259,14 +271,14 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     results = read_results(arguments.results)
     if arguments.part != "table":
-        plans = {"kd": plan_kd, "dropkd": plan_dropkd, "forms": lambda: plan_forms(*best_of(results, "dropkd"))}
+        plans = {"kd": plan_kd, "dropkd": plan_dropkd, "forms": lambda: plan_forms(FORMS_TEMPERATURE, FORMS_WEIGHT)}
         trials = plans[arguments.part]()
         first, stride = arguments.shard
         bench = Bench(arguments.idx_folder, arguments.teacher, arguments.epochs, arguments.scratch)
         done = {(row["name"], row["seed"]) for row in results}
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
-        for seed in arguments.seeds:
-            for trial in (t for t in trials[first::stride] if (t.name, seed) not in done):
+        for trial in trials[first::stride]:
+            for seed in (seed for seed in arguments.seeds if (trial.name, seed) not in done):
                 row = {
                     "name": trial.name, "method": trial.method, "options": trial.options, "weights": trial.weights,
                     "seed": seed, "epochs": arguments.epochs, **bench.run(trial, seed),
