@@ -26,8 +26,8 @@ def run(clothes: Path, tmp_path_factory: pytest.TempPathFactory) -> dropkd.Run:
         student="cifar_resnet8",
         method="kd",
         output=tmp_path_factory.mktemp("api") / "run",
-        training__epochs=2,
-        training__batch_size=16,
+        epochs=2,
+        batch_size=16,
         teacher_check="off",
     )
 
@@ -69,7 +69,7 @@ def test_a_module_of_ones_own_is_trained_and_opened_with_it(clothes: Path, tmp_p
         torch.manual_seed(1)
         return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
 
-    run = dropkd.train(clothes, model=make(), output=tmp_path / "run", training__epochs=1)
+    run = dropkd.train(clothes, model=make(), output=tmp_path / "run", epochs=1)
     assert run.is_finished
     network = run.network(make())
     trained = load_file(run.folder / "student.safetensors")
@@ -80,7 +80,9 @@ def test_a_module_of_ones_own_is_trained_and_opened_with_it(clothes: Path, tmp_p
 
 def test_settings_are_checked_like_the_command_lines(clothes: Path) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'epochs'"):
-        dropkd.train(clothes, model="cifar_resnet8", training__epoch=1)
+        dropkd.train(clothes, model="cifar_resnet8", settings={"training.epoch": 1})
+    with pytest.raises(ConfigError, match="lr"):
+        dropkd.train(clothes, model="cifar_resnet8", lr=-1.0)
 
 
 def test_what_is_no_run_folder_is_said_to_be_none(tmp_path: Path) -> None:

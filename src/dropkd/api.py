@@ -33,42 +33,68 @@ def distill(
     student: str | nn.Module,
     method: str = "dropkd",
     output: str | Path | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    pretrained: bool | None = None,
+    baseline: bool | None = None,
+    teacher_check: str | None = None,
+    settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     observer: Observer | None = None,
-    **settings: Any,
 ) -> Run:
     """Distil a teacher into a student on a folder of images and return the run.
+
+    What is left None is decided by the data and the networks, as on the command line.
 
     Args:
         data: a folder ``train/CLASS/*`` and ``test/CLASS/*`` (``val/`` too), or just ``CLASS/*``.
         teacher: a model name with its published weights, ``NAME:CHECKPOINT``, a run folder, or a module.
         student: a model name or a module. A module is given images that are normalised as for ImageNet; wrap it with
-            :func:`dropkd.wrap_model` first to choose otherwise.
+            :func:`dropkd.models.wrap_model` first to choose otherwise.
         method: a method's name, see ``dropkd methods``.
         output: the run folder; by default the next free one under ``runs/``.
+        epochs: passes over the training images.
+        batch_size: images a step.
+        image_size: pixels that the student is fed, one number or (height, width).
+        lr: peak learning rate.
+        seed: of every random number; 0 by default.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        workers: processes that read images.
+        pretrained: whether the student starts from its published weights where there are any; True by default.
+        baseline: also train the same student alone, in ``baseline/`` of the run folder.
+        teacher_check: ``stop`` (default), ``warn`` or ``off``: what a teacher near chance on the data does.
+        settings: anything else of the configuration by its dotted key, ``{"method.temperature": 2.0}``.
         overwrite: replace a run that is there already.
         observer: hears of progress.
-        settings: anything of the configuration by its dotted name with two underscores for a dot
-            (``training__epochs=10``, ``method__temperature=2.0``, ``seed=1``).
 
     Raises:
         DropKDError: anything that the caller has to mend.
-
-    Example:
-        >>> run = dropkd.distill("images", teacher="vit_base_patch16_224", student="mobilenetv2_100")  # doctest: +SKIP
-        >>> run.metrics["splits"]["test"]["accuracy"]  # doctest: +SKIP
-        0.91
+        Interrupted: SIGTERM or Ctrl-C came; :func:`resume` goes on.
     """
     flags = {
-        "data.path": str(data),
-        "method.name": method,
+        "data.path": data,
+        "data.image_size": image_size,
+        "data.workers": workers,
         "student.name": _name_of(student),
-        "output": _text(output),
+        "student.pretrained": pretrained,
+        "teacher.source": _name_of(teacher),
+        "teacher_check": teacher_check,
+        "method.name": method,
+        "training.epochs": epochs,
+        "training.batch_size": batch_size,
+        "training.lr": lr,
+        "seed": seed,
+        "device": device,
+        "baseline": baseline,
+        "output": output,
     }
-    flags["teacher.source"] = _name_of(teacher)
-    config = load_config(flags={**flags, **_dotted(settings)})
     return run(
-        config,
+        _configure(flags, settings),
         overwrite=overwrite,
         observer=observer,
         student=student if isinstance(student, nn.Module) else None,
@@ -81,27 +107,56 @@ def train(
     *,
     model: str | nn.Module,
     output: str | Path | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    pretrained: bool | None = None,
+    settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     observer: Observer | None = None,
-    **settings: Any,
 ) -> Run:
     """Train a network on a folder of images without a teacher and return the run.
 
     Args:
-        data: as in :func:`distill`.
+        data: as in :func:`distill`, and so are the arguments that are not listed here.
         model: a model name or a module.
         output: the run folder; by default the next free one under ``runs/``.
+        epochs: passes over the training images.
+        batch_size: images a step.
+        image_size: pixels that the network is fed, one number or (height, width).
+        lr: peak learning rate.
+        seed: of every random number; 0 by default.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        workers: processes that read images.
+        pretrained: whether the network starts from its published weights where there are any; True by default.
+        settings: anything else of the configuration by its dotted key, ``{"training.ema_decay": 0.999}``.
         overwrite: replace a run that is there already.
         observer: hears of progress.
-        settings: as in :func:`distill`.
 
     Raises:
         DropKDError: anything that the caller has to mend.
+        Interrupted: SIGTERM or Ctrl-C came; :func:`resume` goes on.
     """
-    flags = {"data.path": str(data), "student.name": _name_of(model), "output": _text(output)}
-    config = load_config(flags={"method.name": "plain", **flags, **_dotted(settings)})
+    flags = {
+        "data.path": data,
+        "data.image_size": image_size,
+        "data.workers": workers,
+        "student.name": _name_of(model),
+        "student.pretrained": pretrained,
+        "method.name": "plain",
+        "training.epochs": epochs,
+        "training.batch_size": batch_size,
+        "training.lr": lr,
+        "seed": seed,
+        "device": device,
+        "output": output,
+    }
     return run(
-        config,
+        _configure(flags, settings),
         overwrite=overwrite,
         observer=observer,
         student=model if isinstance(model, nn.Module) else None,
@@ -232,9 +287,6 @@ def _name_of(model: str | Path | nn.Module) -> str:
     return type(model).__name__ if isinstance(model, nn.Module) else str(model)
 
 
-def _text(path: str | Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-def _dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.replace("__", "."): value for name, value in settings.items()}
+def _configure(flags: Mapping[str, Any], settings: Mapping[str, Any] | None) -> Config:
+    plain = {key: str(value) if isinstance(value, Path) else value for key, value in flags.items()}
+    return load_config(flags={**plain, **(settings or {})})

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from dropkd.config import Config
+from dropkd.config import Config, MethodConfig
 from dropkd.data import EvalLoader, ImageData, Recipe, Split, TrainLoader, default_recipe, open_data
 from dropkd.engine.distiller import Distiller
 from dropkd.engine.evaluation import Answers, answer_split
@@ -19,6 +19,7 @@ from dropkd.engine.observer import Observer
 from dropkd.engine.plan import ResolvedConfig, evaluation_frame, resolve_config, training_view
 from dropkd.engine.teacher_check import judge_teacher, require_teacher
 from dropkd.errors import ConfigError
+from dropkd.methods import method_options
 from dropkd.models import Network, build_network, native_input, open_teacher, wrap_model
 
 __all__ = ["Job", "check_teacher", "hash_weights", "prepare_job"]
@@ -126,6 +127,7 @@ def prepare_job(
         label_smoothing=resolved.training.label_smoothing,
         targets=torch.from_numpy(data.train.targets),
     )
+    resolved = _spell_out_method(resolved, distiller)
     if resolved.training.channels_last:
         distiller.to(memory_format=torch.channels_last)
     if resolved.training.compile:
@@ -165,6 +167,18 @@ def check_teacher(job: Job, observer: Observer) -> Answers | None:
     if problem is not None and job.config.teacher_check != "off":
         observer.on_warning(require_teacher(problem, job.config.teacher_check))
     return answers if job.data.val is not None else None
+
+
+def _spell_out_method(config: ResolvedConfig, distiller: Distiller) -> ResolvedConfig:
+    """Return the configuration with every option and weight of the method, so that it outlives a change of defaults."""
+    defaults = {name: option.default for name, option in method_options(type(distiller.method)).items()}
+    method = MethodConfig(
+        name=config.method.name,
+        weights=distiller.weights,
+        warmup_epochs=config.method.warmup_epochs,
+        **{**defaults, **config.method.options},
+    )
+    return config.model_copy(update={"method": method})
 
 
 def hash_weights(model: nn.Module) -> str:

@@ -144,8 +144,9 @@ class Training:
                 self._save_if_due(journal)
                 if stop.signal_number is not None:
                     self._stop(journal, stop.signal_number)
-        if stop.signal_number is not None:
-            # The epoch is whole: close it first, so that resuming starts with the next one.
+        if stop.signal_number is not None and position.epoch + 1 < self.config.training.epochs:
+            # The epoch is whole: close it first, so that resuming starts with the next one. After the last one there
+            # is nothing left to stop.
             self._close_epoch(journal)
             self._stop(journal, stop.signal_number)
 
