@@ -9,9 +9,9 @@ the same initial weights, order and views; the teacher's answers to a seed's vie
 
 Parts: ``kd`` tunes temperature and weight of KD; ``dropkd`` those of DropKD's logit term, in the form that the forms
 start from (coupled masks by element, zeroed logits, rates 0.5, reconstruction and classification on the teacher's
-side); ``forms`` changes one thing at a time, at a temperature and weight where KD is near its best. Results are
-appended line by line and what is there is not repeated, so the script can be stopped and started again. ``--part
-table`` prints the table.
+side); ``forms`` changes one thing at a time, at a temperature and weight where KD is near its best; ``small-weights``
+asks for less of the logit term. Results are appended line by line and what is there is not repeated, so the script can
+be stopped and started again. ``--part table`` prints the table.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -72,6 +72,16 @@ def plan_kd() -> list[Trial]:
 def plan_dropkd() -> list[Trial]:
     """Return the grid of DropKD in the form that the others start from."""
     return [form for t in DROPKD_TEMPERATURES for w in DROPKD_WEIGHTS for form in plan_forms(t, w)[:1]]
+
+
+def plan_small_weights() -> list[Trial]:
+    """Return DropKD as it starts, and with classes removed instead of zeroed, at smaller weights of its logits."""
+    trials = []
+    for weight in (0.25, 0.5):
+        start = plan_forms(FORMS_TEMPERATURE, weight)[0]
+        name = start.name.replace("start", "start, but classes removed")
+        trials += [start, replace(start, name=name, options={**start.options, "logit_mode": "remove"})]
+    return trials
 
 
 def plan_forms(temperature: float, weight: float) -> list[Trial]:
@@ -266,12 +276,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     shard_help = "run every Nth trial, from number I on, so that N processes share the work"
     parser.add_argument("--shard", type=int, nargs=2, metavar=("I", "N"), default=(0, 1), help=shard_help)
-    parser.add_argument("--part", choices=["kd", "dropkd", "forms", "table"], default="table")
+    parser.add_argument("--part", choices=["kd", "dropkd", "forms", "small-weights", "table"], default="table")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     results = read_results(arguments.results)
     if arguments.part != "table":
         plans = {"kd": plan_kd, "dropkd": plan_dropkd, "forms": lambda: plan_forms(FORMS_TEMPERATURE, FORMS_WEIGHT)}
+        plans["small-weights"] = plan_small_weights
         trials = plans[arguments.part]()
         first, stride = arguments.shard
         bench = Bench(arguments.idx_folder, arguments.teacher, arguments.epochs, arguments.scratch)
