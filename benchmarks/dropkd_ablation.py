@@ -10,8 +10,8 @@ the same initial weights, order and views; the teacher's answers to a seed's vie
 Parts: ``kd`` tunes temperature and weight of KD; ``dropkd`` those of DropKD's logit term, in the form that the forms
 start from (coupled masks by element, zeroed logits, rates 0.5, reconstruction and classification on the teacher's
 side); ``forms`` changes one thing at a time, at a temperature and weight where KD is near its best; ``small-weights``
-asks for less of the logit term. Results are appended line by line and what is there is not repeated, so the script can
-be stopped and started again. ``--part table`` prints the table.
+asks for less of the logit dropout. Results are appended line by line and what is there is not repeated, so that the
+script can be stopped and started again. ``--part table`` prints the table.
 """
 
 from __future__ import annotations
@@ -75,8 +75,11 @@ def plan_dropkd() -> list[Trial]:
 
 
 def plan_small_weights() -> list[Trial]:
-    """Return DropKD as it starts, and with classes removed instead of zeroed, at smaller weights of its logits."""
-    trials = []
+    """Return DropKD with less of its logit dropout: lower rates, or smaller weights of the term in two forms."""
+    whole = plan_forms(FORMS_TEMPERATURE, FORMS_WEIGHT)[0]
+    low = {"logit_rate_teacher": 0.1, "logit_rate_student": 0.1}
+    name = whole.name.replace("start", "start, but logit rates 0.1")
+    trials = [replace(whole, name=name, options={**whole.options, **low})]
     for weight in (0.25, 0.5):
         start = plan_forms(FORMS_TEMPERATURE, weight)[0]
         name = start.name.replace("start", "start, but classes removed")

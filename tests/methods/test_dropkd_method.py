@@ -58,7 +58,7 @@ def test_without_dropout_reconstruct_and_domain_it_is_kd_and_matching_of_project
     encoders = method.projections[0].encoders
     codes = F.normalize(encoders["student"](student.maps[-1]), dim=1), F.normalize(encoders["teacher"](pooled), dim=1)
     assert set(terms) == {"logit", "feature"}
-    assert torch.equal(terms["logit"], kd_loss(student.logits, teacher.logits, 4.0))
+    assert torch.equal(terms["logit"], kd_loss(student.logits, teacher.logits, 2.0))
     torch.testing.assert_close(terms["feature"], (codes[0] - codes[1]).square().sum(dim=1).mean())
 
 
@@ -103,9 +103,9 @@ def test_the_term_logit_is_the_loss_with_its_options(options: dict[str, Any]) ->
     expected = logit_dropout_loss(
         student,
         teacher,
-        0.5,
-        options.get("logit_rate_teacher", 0.5),
-        options.get("temperature", 4.0),
+        0.1,
+        options.get("logit_rate_teacher", 0.1),
+        options.get("temperature", 2.0),
         options.get("masks", "coupled"),
         options.get("logit_mode", "zero"),
         options.get("center_logits", True),
@@ -138,9 +138,10 @@ def test_the_term_feature_is_the_loss_of_codes_with_its_options(options: dict[st
     torch.testing.assert_close(run(method, seed=7)["feature"], expected)
 
 
-def test_the_default_rates_are_one_half_with_coupled_masks() -> None:
+def test_the_default_rates_are_those_of_the_ablation_equal_for_both_networks_with_coupled_masks() -> None:
     method = build()
-    assert set(method.feature_rates.values()) == set(method.logit_rates.values()) == {0.5}
+    assert set(method.feature_rates.values()) == {0.5}
+    assert set(method.logit_rates.values()) == {0.1}
     assert method.masks == "coupled"
 
 
