@@ -28,6 +28,7 @@ def demo(
     from dropkd.cli.console import output
     from dropkd.cli.tables import print_line
     from dropkd.demo.demo import lay_out_demo, plan_demo
+
     plan = plan_demo(output_folder, epochs=epochs, seed=seed)
     lay_out_demo(plan)
     output.print("Three commands: the same student alone, by KD and by DropKD, with the same budget.\n")

@@ -61,11 +61,11 @@ class DropKD(Method):
         domain_sides: networks whose codes are classified.
 
     Note:
-        The paper states encoders, decoders and classifiers of one architecture without shared weights,
-        dropout of features and logits, and its four rates with 0.5 as the best. Layers, distances, weights
-        and masks are decided here, by the ablation in docs/dropkd.md. So are the rates of the logits, since 0.5
-        cost accuracy there; recipes/dropkd-paper-rates.yaml has the paper's. With all rates 0 and without reconstruct and domain it is :class:`KD` plus
-        matching of projected maps. In evaluation mode nothing is dropped.
+        The paper states encoders, decoders and classifiers of one architecture without shared weights, dropout of
+        features and logits, and its four rates with 0.5 as the best. Layers, distances, weights and masks are decided
+        here, by the ablation in docs/dropkd.md. So are the rates of the logits, since 0.5 cost accuracy there;
+        recipes/dropkd-paper-rates.yaml has the paper's. With all rates 0 and without reconstruct and domain it is
+        :class:`KD` plus matching of projected maps. In evaluation mode nothing is dropped.
 
     References:
         Lee, Hong, Shin, Ku, Ko, "Dropout Connects Transformers and CNNs: Transfer General Knowledge for
