@@ -92,7 +92,8 @@ def plan_forms(temperature: float, weight: float) -> list[Trial]:
 
     def form(what: str, options: Mapping[str, Any], weights: Mapping[str, float] = NOTHING) -> Trial:
         name = f"{what} (T = {temperature:g}, weight {weight:g})"
-        return Trial(name, "dropkd", {"temperature": temperature, **options}, {"logit": weight, **weights})
+        half = rates("feature", 0.5) | rates("logit", 0.5)
+        return Trial(name, "dropkd", {"temperature": temperature, **half, **options}, {"logit": weight, **weights})
 
     def rates(kind: str, rate: float) -> dict[str, float]:
         return {f"{kind}_rate_{side}": rate for side in ("teacher", "student")}
