@@ -155,7 +155,7 @@ def test_options_are_told_with_type_range_default_and_description() -> None:
         "logit_rate_student",
     ]
     temperature = options["temperature"]
-    assert (temperature.default, temperature.constraint) == (4.0, "a number, greater than 0")
+    assert (temperature.default, temperature.constraint) == (2.0, "a number, greater than 0")
     assert temperature.description == "both networks' logits are divided by it."
     assert options["masks"].constraint == "one of 'coupled', 'independent'"
     assert all(option.description for option in options.values())
