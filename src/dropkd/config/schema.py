@@ -94,10 +94,13 @@ class TeacherConfig(_Section):
     Args:
         source: ``NAME`` (its published weights), ``NAME:CHECKPOINT``, the folder of an earlier run, or a file
             that dropkd wrote.
+        image_size: pixels that a ``NAME:CHECKPOINT`` is fed, one number or [height, width]; None: what the file says,
+            or else the better of the model's published input and the student's on your images.
         map_modules: names of the modules whose outputs are the feature maps; None: found by dropkd.
     """
 
     source: str
+    image_size: ImageSize = None
     map_modules: list[str] | None = None
 
 

@@ -6,13 +6,14 @@ from dropkd.data.images import load_image
 from dropkd.data.loaders import EvalLoader, LoadedBatch, TrainLoader
 from dropkd.data.opening import open_data
 from dropkd.data.recipe import AUGMENTATIONS, Recipe, default_image_size, default_recipe
-from dropkd.data.split import ImageData, Split
+from dropkd.data.split import ImageData, Pack, Split
 
 __all__ = [
     "AUGMENTATIONS",
     "EvalLoader",
     "ImageData",
     "LoadedBatch",
+    "Pack",
     "Recipe",
     "Split",
     "TrainLoader",

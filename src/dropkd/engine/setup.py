@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 
 from dropkd.config import Config, MethodConfig
-from dropkd.data import EvalLoader, ImageData, Recipe, Split, TrainLoader, default_recipe, open_data
+from dropkd.data import EvalLoader, ImageData, Pack, Recipe, Split, TrainLoader, default_recipe, open_data
 from dropkd.engine.distiller import Distiller
 from dropkd.engine.evaluation import Answers, answer_split
 from dropkd.engine.fabric import Fabric, choose_device, make_fabric
@@ -20,11 +21,13 @@ from dropkd.engine.plan import ResolvedConfig, evaluation_frame, resolve_config,
 from dropkd.engine.teacher_check import judge_teacher, require_teacher
 from dropkd.errors import ConfigError
 from dropkd.methods import method_options
-from dropkd.models import Network, build_network, native_input, open_teacher, wrap_model
+from dropkd.models import Network, build_network, native_input, open_teacher, read_spec, wrap_model
 
 __all__ = ["Job", "check_teacher", "hash_weights", "prepare_job"]
 
 _EVAL_BATCH = 250
+# Images that a teacher without a word on its input size is tried on, and training images that it is checked on.
+_SIZE_IMAGES, _CHECK_IMAGES = 200, 1_000
 
 
 @dataclass
@@ -116,7 +119,7 @@ def prepare_job(
     torch.manual_seed(resolved.seed)
     network = _build_student(resolved, data, student)
     initial_weights = hash_weights(network.model)
-    expert = _open_teacher(resolved, network, teacher)
+    expert = _open_teacher(resolved, data, network, teacher, observer)
     distiller = Distiller(
         network,
         expert,
@@ -142,7 +145,7 @@ def prepare_job(
 def check_teacher(job: Job, observer: Observer) -> Answers | None:
     """Return the teacher's answers to the validation images, having judged it by them.
 
-    Without a validation split it is judged by the training images.
+    Where there are fewer than a thousand it is judged by as many training images beside them.
 
     Raises:
         TrainingError: the teacher is near chance or has another class order, and ``teacher_check`` is ``stop``.
@@ -150,23 +153,32 @@ def check_teacher(job: Job, observer: Observer) -> Answers | None:
     teacher = job.distiller.teacher
     if teacher is None:
         return None
-    split = job.data.val if job.data.val is not None else job.data.train
-    loader = job.eval_loader(split, teacher)
-    with job.fabric.autocast():
-        answers = answer_split(
-            teacher, loader, job.fabric.device, progress=partial(observer.on_phase, "Checking the teacher")
-        )
-    if answers.logits.shape[1] != len(job.data.classes):
+    val, phase = job.data.val, "Checking the teacher"
+
+    def ask(split: Split) -> Answers:
+        with job.fabric.autocast():
+            loader = job.eval_loader(split, teacher)
+            return answer_split(teacher, loader, job.fabric.device, progress=partial(observer.on_phase, phase))
+
+    answers = ask(val) if val is not None else None
+    if teacher.shapes.logits != len(job.data.classes):
         observer.on_warning(
-            f"The teacher's {answers.logits.shape[1]} classes are not the data's {len(job.data.classes)}, so its "
+            f"The teacher's {teacher.shapes.logits} classes are not the data's {len(job.data.classes)}, so its "
             "accuracy can't be measured; only features are distilled."
         )
         return None
-    accuracy, problem = judge_teacher(answers, job.data.classes, teacher.spec.classes)
-    observer.on_message(f"The teacher gets {accuracy:.2%} of the {len(answers.target)} {split.name} images right.")
+    judged, where = answers, "validation"
+    if judged is None or len(judged.target) < _CHECK_IMAGES:
+        # Too few to tell knowledge from luck: training images help, which the student has not seen yet either.
+        more = ask(_sample(job.data.train, _CHECK_IMAGES))
+        parts = [part for part in (judged, more) if part is not None]
+        judged = Answers(torch.cat([p.logits for p in parts]), torch.cat([p.target for p in parts]))
+        where = "training and validation" if answers is not None else "training"
+    accuracy, problem = judge_teacher(judged, job.data.classes, teacher.spec.classes)
+    observer.on_message(f"The teacher gets {accuracy:.2%} of {len(judged.target):,} {where} images right.")
     if problem is not None and job.config.teacher_check != "off":
         observer.on_warning(require_teacher(problem, job.config.teacher_check))
-    return answers if job.data.val is not None else None
+    return answers
 
 
 def _spell_out_method(config: ResolvedConfig, distiller: Distiller) -> ResolvedConfig:
@@ -214,14 +226,59 @@ def _build_student(config: ResolvedConfig, data: ImageData, given: nn.Module | N
     return network
 
 
-def _open_teacher(config: ResolvedConfig, student: Network, given: nn.Module | None) -> Network | None:
-    if config.teacher is None:
+def _open_teacher(
+    config: ResolvedConfig, data: ImageData, student: Network, given: nn.Module | None, observer: Observer
+) -> Network | None:
+    chosen = config.teacher
+    if chosen is None:
         return None
-    return open_teacher(
-        given if given is not None else config.teacher.source,
-        num_classes=student.shapes.logits,
-        image_size=student.spec.image_size,
-        map_modules=config.teacher.map_modules,
+
+    def open_at(size: int | tuple[int, int] | None) -> Network:
+        return open_teacher(
+            given if given is not None else chosen.source,
+            num_classes=student.shapes.logits,
+            image_size=student.spec.image_size,
+            map_modules=chosen.map_modules,
+            checkpoint_size=size,
+        )
+
+    teacher, own = open_at(chosen.image_size), student.spec.image_size
+    _, colon, file = chosen.source.partition(":")
+    says_its_size = given is not None or not colon or read_spec(file) is not None
+    if says_its_size or chosen.image_size is not None or teacher.spec.image_size == own:
+        return teacher
+    if teacher.shapes.logits != student.shapes.logits:
+        return teacher
+    # A bare file of weights does not say what it was fed: small images may have been blown up or not.
+    candidates = (teacher, open_at(own))
+    accuracies = [_measure(network, data) for network in candidates]
+    best = candidates[accuracies.index(max(accuracies))]
+    tried = " and ".join(
+        f"{accuracy:.1%} at {network.spec.image_size[0]} x {network.spec.image_size[1]}"
+        for accuracy, network in zip(accuracies, candidates, strict=True)
+    )
+    observer.on_message(
+        f"The teacher's file does not say its input size: it gets {tried} pixels right, so it is fed "
+        f"{best.spec.image_size[0]} x {best.spec.image_size[1]}. teacher.image_size decides otherwise."
+    )
+    return best
+
+
+def _measure(teacher: Network, data: ImageData) -> float:
+    """Return a teacher's accuracy on a few training images."""
+    split = _sample(data.train, _SIZE_IMAGES)
+    size = evaluation_frame(teacher.spec.image_size, teacher.spec.crop_fraction, data.native_size)
+    answers = answer_split(teacher, EvalLoader(split, size=size, batch_size=50), torch.device("cpu"))
+    return float((answers.prediction == answers.target).double().mean())
+
+
+def _sample(split: Split, images: int) -> Split:
+    """Return a part of a split, spread evenly over it."""
+    rows = np.unique(np.linspace(0, len(split) - 1, min(images, len(split))).round().astype(np.int64))
+    pack = Pack(split.pack.array, split.pack.rows[rows]) if split.pack is not None else None
+    digests = tuple(split.digests[i] for i in rows) if split.digests else ()
+    return replace(
+        split, paths=tuple(split.paths[i] for i in rows), targets=split.targets[rows], digests=digests, pack=pack
     )
 
 

@@ -51,7 +51,7 @@ def judge_teacher(answers: Answers, classes: Sequence[str], teacher_classes: Seq
         return accuracy, (
             f"The teacher gets {accuracy:.1%} of {images} images of your data right; always naming the commonest class "
             f"gets {chance:.1%}. It does not know this task: check that its weights were loaded, that it was trained "
-            "on these classes, and its input size and normalisation."
+            "on these classes, and its input size (teacher.image_size) and normalisation."
         )
     return accuracy, None
 

@@ -54,6 +54,7 @@ def open_teacher(
     num_classes: int | None = None,
     image_size: int | Sequence[int] | None = None,
     map_modules: Sequence[str] | None = None,
+    checkpoint_size: int | Sequence[int] | None = None,
 ) -> Network:
     """Return a trained network in evaluation mode.
 
@@ -64,6 +65,8 @@ def open_teacher(
         num_classes: number of logits that a module must give; all else says it itself.
         image_size: side, or height and width, that a module of the user's own is fed; all else says it itself.
         map_modules: names of the modules whose outputs are the maps; found where None.
+        checkpoint_size: side, or height and width, that a ``NAME:CHECKPOINT`` is fed; where None, what the file says
+            or else the model's published input.
 
     Raises:
         ModelError: nothing of that name, weights that can't be had or don't fit.
@@ -80,7 +83,9 @@ def open_teacher(
         return open_network(path, map_modules=map_modules)
     name, colon, checkpoint = text.partition(":")
     if colon:
-        network = build_network(name, num_classes=None, checkpoint=checkpoint, map_modules=map_modules)
+        network = build_network(
+            name, num_classes=None, image_size=checkpoint_size, checkpoint=checkpoint, map_modules=map_modules
+        )
         return network.eval()
     _check_meant_as_name(text)
     return build_network(name, num_classes=None, pretrained=True, map_modules=map_modules).eval()
