@@ -233,11 +233,11 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def best_of(results: Iterable[Mapping[str, Any]], method: str) -> tuple[float, float]:
-    """Return the temperature and weight with the highest mean validation accuracy, among a method's grid."""
+def best_kd(results: Iterable[Mapping[str, Any]]) -> tuple[float, float]:
+    """Return the temperature and weight of KD with the highest mean validation accuracy."""
     scores = defaultdict(list)
     for row in results:
-        if row["method"] == method and row["name"].startswith(("KD, ", "start ")):
+        if row["method"] == "kd":
             scores[row["options"]["temperature"], row["weights"]["logit"]].append(row["val"])
     return max(scores, key=lambda key: statistics.mean(scores[key]))
 
@@ -247,7 +247,7 @@ def print_table(results: Sequence[Mapping[str, Any]]) -> None:
     by_trial: dict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
     for row in results:
         by_trial[row["name"]][row["seed"]] = row
-    temperature, weight = best_of(results, "kd")
+    temperature, weight = best_kd(results)
     reference = by_trial[f"KD, T = {temperature:g}, weight {weight:g}"]
     plain = statistics.mean(row["seconds"] for row in by_trial["plain"].values())
     print(f"Tuned KD: T = {temperature:g}, weight {weight:g}.\n")

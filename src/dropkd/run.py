@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from dropkd.config import Config, load_config
 from dropkd.data import EvalLoader, Split
 from dropkd.engine.evaluation import answer_split
 from dropkd.engine.journal import read_journal
+from dropkd.engine.outcome import read_metrics
 from dropkd.engine.plan import evaluation_frame
 from dropkd.errors import DataError, RunError
 from dropkd.models import Network, load_weights, open_network, read_spec, wrap_model
@@ -73,11 +73,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """The final numbers, ``metrics.json``; empty while the run goes on."""
-        path = self.folder / "metrics.json"
-        if not path.is_file():
-            return {}
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return content
+        return read_metrics(self.folder)
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import json
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +25,7 @@ from dropkd.engine.training import Training
 from dropkd.files import replacing, write_text
 from dropkd.models import Network, count_parameters, load_weights
 
-__all__ = ["METRICS_SCHEMA", "conclude", "describe_environment", "mark_interrupted", "write_json"]
+__all__ = ["METRICS_SCHEMA", "conclude", "describe_environment", "mark_interrupted", "read_metrics", "write_json"]
 
 METRICS_SCHEMA = 1
 
@@ -33,6 +33,15 @@ METRICS_SCHEMA = 1
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file in one step."""
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """Return the content of a run folder's ``metrics.json``; empty while the run goes on."""
+    path = folder / "metrics.json"
+    if not path.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def describe_environment(job: Job) -> dict[str, Any]:
@@ -58,7 +67,7 @@ class _Judged:
 
     student: Answers
     teacher: Answers | None
-    paths: tuple[str, ...] = field(default=())
+    paths: tuple[str, ...]
 
 
 def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str, Any]:

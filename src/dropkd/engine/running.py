@@ -14,7 +14,7 @@ from dropkd.data import ImageData
 from dropkd.engine.journal import Journal
 from dropkd.engine.loggers import make_logger
 from dropkd.engine.observer import Observer
-from dropkd.engine.outcome import conclude, describe_environment, mark_interrupted, write_json
+from dropkd.engine.outcome import conclude, describe_environment, mark_interrupted, read_metrics, write_json
 from dropkd.engine.plan import ResolvedConfig
 from dropkd.engine.setup import Job, check_teacher, prepare_job
 from dropkd.engine.signals import Interrupted
@@ -115,7 +115,7 @@ def _train_baseline(
     config: Config, folder: Path, data: ImageData, observer: Observer, student: nn.Module | None
 ) -> None:
     """Train the same student alone, with the same seed, data, views and budget."""
-    if (folder / "metrics.json").is_file() and '"status": "finished"' in (folder / "metrics.json").read_text():
+    if read_metrics(folder).get("status") == "finished":
         return
     plain = config.model_copy(update={"method": MethodConfig(), "teacher": None, "baseline": False, "output": folder})
     job = prepare_job(plain, observer, student=student, data=data)

@@ -121,8 +121,8 @@ class Training:
             steps_per_epoch=steps,
             first_step=self.position.epoch * steps + self.position.step,
         )
-        self._started = self._saved = time.monotonic() - self.position.seconds
         self._saved = time.monotonic()
+        self._started = self._saved - self.position.seconds
         with StopRequest() as stop:
             while self.position.epoch < epochs:
                 self._train_epoch(journal, stop)
