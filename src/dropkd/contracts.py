@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Batch", "Outputs", "Pair", "Shapes"]
+__all__ = ["Batch", "LabelChange", "Outputs", "Pair", "Shapes"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Outputs(NamedTuple):
         classifier: (K, D), the weight of the linear layer that turns the embedding into the logits, the model's own and
             not a copy, so that gradients to it train the model; None where no such layer does (two heads, a nonlinear
             one). It belongs to the network and not to the images: its rows are classes.
+        preactivations: the same maps before their last activation, of the same shapes, where a method reads them; a
+            map that does not end in an activation (a residual stream, a linear bottleneck) stands for itself.
 
     Where a method asks for several views of each image, the rows of the first view come first, then those of the
     second.
@@ -55,11 +57,13 @@ class Outputs(NamedTuple):
     maps: tuple[Tensor, ...]
     embedding: Tensor
     classifier: Tensor | None = None
+    preactivations: tuple[Tensor, ...] = ()
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> Outputs:
         """Return the answer with ``change`` applied to each tensor, the classifier's weight among them."""
         weight = None if self.classifier is None else change(self.classifier)
-        return Outputs(change(self.logits), tuple(change(m) for m in self.maps), change(self.embedding), weight)
+        maps, preactivations = (tuple(change(m) for m in maps) for maps in (self.maps, self.preactivations))
+        return Outputs(change(self.logits), maps, change(self.embedding), weight, preactivations)
 
     def detach(self) -> Outputs:
         """Return the answer cut off from the graph."""
@@ -75,18 +79,23 @@ class Outputs(NamedTuple):
         The classifier is the same in each.
         """
         logits, embedding = self.logits.chunk(views), self.embedding.chunk(views)
-        maps = [m.chunk(views) for m in self.maps]
-        return tuple(Outputs(logits[v], tuple(m[v] for m in maps), embedding[v], self.classifier) for v in range(views))
+        maps, preactivations = ([m.chunk(views) for m in kind] for kind in (self.maps, self.preactivations))
+        return tuple(
+            Outputs(
+                logits[v], tuple(m[v] for m in maps), embedding[v], self.classifier, tuple(m[v] for m in preactivations)
+            )
+            for v in range(views)
+        )
 
     @classmethod
     def join(cls, views: Sequence[Outputs]) -> Outputs:
         """Return the answers to several views as one, the inverse of :meth:`split`."""
-        maps = zip(*(answer.maps for answer in views), strict=True)
         return cls(
             torch.cat([answer.logits for answer in views]),
-            tuple(torch.cat(of_stage) for of_stage in maps),
+            _join_maps([answer.maps for answer in views]),
             torch.cat([answer.embedding for answer in views]),
             views[0].classifier,
+            _join_maps([answer.preactivations for answer in views]),
         )
 
     @property
@@ -94,6 +103,10 @@ class Outputs(NamedTuple):
         """Return what one row looks like."""
         maps = tuple((m.shape[1], m.shape[2], m.shape[3]) for m in self.maps)
         return Shapes(self.logits.shape[1], maps, self.embedding.shape[1], self.classifier is not None)
+
+
+def _join_maps(views: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    return tuple(torch.cat(of_stage) for of_stage in zip(*views, strict=True))
 
 
 @dataclass(frozen=True)
@@ -131,9 +144,27 @@ class Pair:
         num_classes: classes of the task; the student has as many logits.
         targets: (N,) int64, the class of each training sample by its index (memory banks and relabelling need it),
             or None where the samples are not known beforehand.
+        teacher_norms: for each of the teacher's maps the weight and bias (C,) of the batch norm before its last
+            activation, or None where there is no such norm; empty where nothing is known of the teacher's inside.
     """
 
     student: Shapes
     teacher: Shapes | None
     num_classes: int
     targets: Tensor | None = None
+    teacher_norms: tuple[tuple[Tensor, Tensor] | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelChange:
+    """A training sample that a method has given another class.
+
+    Args:
+        index: the sample's number in the training set.
+        before: its class so far.
+        after: its class from the next epoch on.
+    """
+
+    index: int
+    before: int
+    after: int

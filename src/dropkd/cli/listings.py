@@ -101,7 +101,7 @@ def _print_method(name: str, cls: type[Method]) -> None:
     add_row(
         table,
         "method.warmup_epochs",
-        "0",
+        f"{cls.warmup_epochs:g}",
         "a number, at least 0",
         "epochs over which the terms grow to their weights",
     )

@@ -30,6 +30,7 @@ def _read_precision(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
+NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ImageSize = Annotated[int | tuple[int, int] | None, BeforeValidator(_read_image_size)]
 Precision = Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_read_precision)]
@@ -112,14 +113,15 @@ class MethodConfig(_Section):
     Args:
         name: the method, ``plain`` for training without a teacher.
         weights: weight of each loss term by its name, and of ``cross_entropy``; left out: its default.
-        warmup_epochs: epochs over which the method's terms grow from 0 to their weights.
+        warmup_epochs: epochs over which the method's terms grow from 0 to their weights, one number or one for each
+            term; None: the method's own, at most a twelfth of the epochs.
     """
 
     model_config = ConfigDict(extra="allow")
 
     name: str = "plain"
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
-    warmup_epochs: float = Field(default=0.0, ge=0)
+    weights: dict[str, NonNegative] = Field(default_factory=dict)
+    warmup_epochs: NonNegative | dict[str, NonNegative] | None = None
 
     @property
     def options(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -57,7 +57,8 @@ class Distiller(nn.Module):
         options: the method's options, as in ``dropkd methods NAME``.
         weights: weights of the terms and of ``cross_entropy``, where they differ from the method's defaults.
         warmup_epochs: epochs over which the weights of the method's terms rise linearly from
-            ``1 / warmup_epochs`` to 1; the cross-entropy has none.
+            ``1 / warmup_epochs`` to 1, one number or one for each term; None: the method's own. The cross-entropy has
+            none.
         label_smoothing: share of the target spread over all classes, in the cross-entropy alone.
         targets: (N,) int64, the class of each training sample, for methods with a memory by sample.
 
@@ -84,7 +85,7 @@ class Distiller(nn.Module):
         image_size: int | tuple[int, int] | None = None,
         options: Mapping[str, Any] | None = None,
         weights: Mapping[str, float] | None = None,
-        warmup_epochs: float = 0.0,
+        warmup_epochs: float | Mapping[str, float] | None = None,
         label_smoothing: float = 0.0,
         targets: Tensor | None = None,
     ) -> None:
@@ -94,11 +95,12 @@ class Distiller(nn.Module):
         expert = None if teacher is None else _as_teacher(teacher, self.student)
         # In a tuple, so that it is no submodule: not trained, not saved, not wrapped.
         self._teacher = () if expert is None else (expert.eval().requires_grad_(False),)
-        pair = Pair(self.student.shapes, expert.shapes if expert else None, self.student.shapes.logits, targets)
+        shapes, norms = (expert.shapes, expert.norms) if expert else (None, ())
+        pair = Pair(self.student.shapes, shapes, self.student.shapes.logits, targets, norms)
         self.method = build_method(method, pair, options or {}) if isinstance(method, str) else method
         self.weights = resolve_weights(self.method, weights or {})
         self.method.restrict_terms([name for name in self.method.terms if self.weights[name] != 0])
-        self.warmup_epochs = warmup_epochs
+        self.warmups = resolve_warmups(self.method, warmup_epochs)
         self.label_smoothing = label_smoothing
         self._check_teacher()
 
@@ -139,7 +141,7 @@ class Distiller(nn.Module):
         if teacher.training:  # somebody called train() on it from outside
             teacher.eval()
         # crop=False: it sees the very view that the student sees, not its centre.
-        answer: Outputs = teacher(images, maps="maps" in self.method.teacher_reads, crop=False)
+        answer: Outputs = teacher(images, **_find_wanted(self.method.teacher_reads), crop=False)
         return answer
 
     def forward(
@@ -171,20 +173,21 @@ class Distiller(nn.Module):
             teacher = teacher.float() if teacher is not None else None
             raw = {CROSS_ENTROPY: self._cross_entropy(student, batch)}
             raw.update(self.method(student, teacher, batch))
-            scale = min(1.0, (epoch + 1) / self.warmup_epochs) if self.warmup_epochs > 0 else 1.0
-            weighted = {
-                name: term * (self.weights[name] * (1.0 if name == CROSS_ENTROPY else scale))
-                for name, term in raw.items()
-            }
+            weighted = {name: term * (self.weights[name] * self._find_rise(name, epoch)) for name, term in raw.items()}
             loss = torch.stack(list(weighted.values())).sum()
         rows = len(target) // len(self.method.views)
         seen = teacher.logits[:rows] if teacher is not None else None
         return Losses(loss, raw, weighted, student.logits[:rows].detach(), seen)
 
+    def _find_rise(self, name: str, epoch: int) -> float:
+        """Return the share of its weight that a term has in an epoch."""
+        warmup = self.warmups.get(name, 0.0)
+        return min(1.0, (epoch + 1) / warmup) if warmup > 0 else 1.0
+
     def _ask_student(self, images: Tensor) -> Outputs:
         # A pass for each view, so that batch statistics are those of one view, as in the papers with two.
-        reads_maps, views = "maps" in self.method.student_reads, images.chunk(len(self.method.views))
-        answers: list[Outputs] = [self.student(view, maps=reads_maps) for view in views]
+        wanted, views = _find_wanted(self.method.student_reads), images.chunk(len(self.method.views))
+        answers: list[Outputs] = [self.student(view, **wanted) for view in views]
         return answers[0] if len(answers) == 1 else Outputs.join(answers)
 
     def _cross_entropy(self, student: Outputs, batch: Batch) -> Tensor:
@@ -207,6 +210,29 @@ def resolve_weights(method: Method | type[Method], given: Mapping[str, float]) -
             )
         weights[name] = float(weight)
     return weights
+
+
+def resolve_warmups(method: Method, given: float | Mapping[str, float] | None) -> dict[str, float]:
+    """Return the epochs of warm-up of every term, the method's own where none are given.
+
+    Raises:
+        ConfigError: a name that is no term of the method.
+    """
+    if isinstance(given, (int, float)):
+        return dict.fromkeys(method.terms, float(given))
+    warmups = {name: method.warmup_of(name) for name in method.terms}
+    for name, epochs in (given or {}).items():
+        if name not in warmups:
+            raise ConfigError(
+                f"unknown key 'method.warmup_epochs.{name}'. Terms: {', '.join(warmups)}.{did_you_mean(name, warmups)}"
+            )
+        warmups[name] = float(epochs)
+    return warmups
+
+
+def _find_wanted(reads: Collection[str]) -> dict[str, bool]:
+    """Return which maps a network has to give beside its logits."""
+    return {"maps": "maps" in reads, "preactivations": "preactivations" in reads}
 
 
 def _as_student(student: str | nn.Module, num_classes: int | None, size: tuple[int, int] | None) -> Network:

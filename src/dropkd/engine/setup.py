@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -28,6 +29,8 @@ __all__ = ["Job", "check_teacher", "hash_weights", "prepare_job"]
 _EVAL_BATCH = 250
 # Images that a teacher without a word on its input size is tried on, and training images that it is checked on.
 _SIZE_IMAGES, _CHECK_IMAGES = 200, 1_000
+# The benchmarks whose methods warm up do so for 20 of 240 epochs.
+_EPOCHS_TO_WARMUP = 12
 
 
 @dataclass
@@ -130,6 +133,8 @@ def prepare_job(
         label_smoothing=resolved.training.label_smoothing,
         targets=torch.from_numpy(data.train.targets),
     )
+    _cap_warmups(resolved, distiller)
+    _check_batch(resolved, distiller)
     resolved = _spell_out_method(resolved, distiller)
     if resolved.training.channels_last:
         distiller.to(memory_format=torch.channels_last)
@@ -181,16 +186,38 @@ def check_teacher(job: Job, observer: Observer) -> Answers | None:
     return answers
 
 
+def _cap_warmups(config: ResolvedConfig, distiller: Distiller) -> None:
+    """Shorten the method's own warm-ups to their share of the published trainings, 20 of 240 epochs."""
+    if config.method.warmup_epochs is None:
+        longest = config.training.epochs / _EPOCHS_TO_WARMUP
+        distiller.warmups = {name: min(epochs, longest) for name, epochs in distiller.warmups.items()}
+
+
+def _check_batch(config: ResolvedConfig, distiller: Distiller) -> None:
+    least, batch = distiller.method.least_batch, config.training.batch_size
+    if batch < least:
+        raise ConfigError(
+            f"{config.method.name} compares the images of a batch with each other and needs at least {least} of them, "
+            f"but training.batch_size is {batch}. Raise it."
+        )
+
+
 def _spell_out_method(config: ResolvedConfig, distiller: Distiller) -> ResolvedConfig:
     """Return the configuration with every option and weight of the method, so that it outlives a change of defaults."""
     defaults = {name: option.default for name, option in method_options(type(distiller.method)).items()}
     method = MethodConfig(
         name=config.method.name,
         weights=distiller.weights,
-        warmup_epochs=config.method.warmup_epochs,
+        warmup_epochs=_join_equal(distiller.warmups),
         **{**defaults, **config.method.options},
     )
     return config.model_copy(update={"method": method})
+
+
+def _join_equal(warmups: Mapping[str, float]) -> float | dict[str, float]:
+    """Return the one number that all terms share, or each one's own."""
+    different = set(warmups.values())
+    return dict(warmups) if len(different) > 1 else max(different, default=0.0)
 
 
 def hash_weights(model: nn.Module) -> str:

@@ -205,6 +205,7 @@ class Training:
             "best": is_best, "lr": self.optimizer.param_groups[0]["lr"],
         }  # fmt: skip
         journal.write("epoch", (position.epoch + 1) * len(self.train_loader), **record)
+        self._note_label_changes(journal)
         for name in self.tally.flat_terms():
             self.observer.on_warning(
                 f"The term {name!r} was 0 in every step of epoch {position.epoch + 1}: it teaches the student nothing."
@@ -216,6 +217,14 @@ class Training:
             with replacing(self.folder / "best.ckpt") as partial:
                 shutil.copyfile(self.folder / "last.ckpt", partial)
         self.observer.on_epoch(record)
+
+    def _note_label_changes(self, journal: Journal) -> None:
+        """Let the method close the epoch, and write down which training samples it has given another class."""
+        changes = self.distiller.method.end_epoch(self.position.epoch)
+        if changes:
+            columns = {name: [getattr(c, name) for c in changes] for name in ("index", "before", "after")}
+            step = (self.position.epoch + 1) * len(self.train_loader)
+            journal.write("relabel", step, epoch=self.position.epoch, **columns)
 
     def _log_step(self, journal: Journal, losses: Losses, images: int) -> None:
         self.tally.check_finite()

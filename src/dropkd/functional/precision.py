@@ -50,6 +50,8 @@ def _list_devices(value: object) -> list[str]:
 def _widen(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+    if isinstance(value, tuple) and hasattr(value, "_make"):  # a named tuple, such as a network's answer
+        return value._make(_widen(item) for item in value)
     if isinstance(value, (list, tuple)):
         return type(value)(_widen(item) for item in value)
     return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge
@@ -16,7 +16,8 @@ from dropkd.functional.dropout import Masks, Unit, draw_masks, drop
 from dropkd.functional.grids import pool_to_common_grid
 from dropkd.methods.method import Method
 from dropkd.methods.options import Rate, Temperature
-from dropkd.methods.projection import Sides, StageProjection, pair_stages
+from dropkd.methods.projection import Sides, StageProjection
+from dropkd.methods.stages import Stages, pair_stages
 
 __all__ = ["DropKD"]
 
@@ -94,7 +95,7 @@ class DropKD(Method):
         normalize: Normalize = "unit",
         stop_gradient: bool = True,
         num_masks: Annotated[int, Ge(1)] = 1,
-        stages: Literal["deepest", "all"] | Annotated[int, Ge(1)] = "deepest",
+        stages: Stages = "deepest",
         reconstruct_sides: Sides = "teacher",
         domain_sides: Sides = "teacher",
     ) -> None:
@@ -106,8 +107,14 @@ class DropKD(Method):
         self.normalize, self.stop_gradient, self.num_masks = normalize, stop_gradient, num_masks
         self.reconstructed, self.classified = _SIDES[reconstruct_sides], _SIDES[domain_sides]
         self.projections = nn.ModuleList(
-            StageProjection(channels, width, pair.num_classes, self.reconstructed, self.classified)
-            for channels in pair_stages(pair, stages)
+            StageProjection(
+                {"student": stage.student[0], "teacher": stage.teacher[0]},
+                width,
+                pair.num_classes,
+                self.reconstructed,
+                self.classified,
+            )
+            for stage in pair_stages(pair, stages)
         )
         self._freeze_idle_parts()
 

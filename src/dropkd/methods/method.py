@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from dropkd.contracts import Batch, Outputs, Pair, Shapes
+from dropkd.contracts import Batch, LabelChange, Outputs, Pair, Shapes
 from dropkd.errors import ConfigError, ModelError, did_you_mean
 
 __all__ = ["Method"]
@@ -22,17 +22,21 @@ class Method(nn.Module):
     (``Annotated[float, Gt(0)]`` of ``annotated_types``).
 
     A subclass sets:
-        student_reads: which of ``logits``, ``maps``, ``embedding`` and ``classifier`` (the weight of the last
-            layer, where that is linear) it reads of the student.
+        student_reads: which of ``logits``, ``maps``, ``embedding``, ``classifier`` (the weight of the last
+            layer, where that is linear) and ``preactivations`` (the maps before their last activation) it reads of
+            the student.
         teacher_reads: the same of the teacher; empty means that no teacher is needed.
         terms: the name of each loss term and its default weight.
         label_space_terms: the terms that compare teacher and student class by class, and so need a teacher
             with the student's classes.
-        views: the kinds of view that it wants of each image. With two, the rows of :class:`Outputs` and
-            :class:`Batch` hold the first view of all images, then the second; ``split(2)`` parts them.
+        views: the kinds of view that it wants of each image; an option may set them for one instance. With
+            two, the rows of :class:`Outputs` and :class:`Batch` hold the first view of all images, then the second;
+            ``split(2)`` parts them.
         labelled_views: how many of these views, from the first, the engine's cross-entropy sees.
         cross_entropy_weight: default weight of the engine's cross-entropy between the student's logits and
             :meth:`targets`.
+        warmup_epochs: epochs over which its terms rise to their weights by default; see :meth:`warmup_of`.
+        least_batch: the fewest images in a batch that its terms are defined for.
 
     Args:
         pair: the shapes of student and teacher.
@@ -49,6 +53,8 @@ class Method(nn.Module):
     views: ClassVar[tuple[str, ...]] = ("standard",)
     labelled_views: ClassVar[int] = 1
     cross_entropy_weight: ClassVar[float] = 1.0
+    warmup_epochs: ClassVar[float] = 0.0
+    least_batch: ClassVar[int] = 1
 
     def __init__(self, pair: Pair) -> None:
         super().__init__()
@@ -69,6 +75,9 @@ class Method(nn.Module):
     def restrict_terms(self, names: Collection[str]) -> None:
         """Compute these terms only from now on (the engine leaves out those of weight 0).
 
+        Without any of them the method's parameters are frozen. A method of several terms that train different parts
+        overrides it and freezes what no active term trains, so that no parameter waits for a gradient.
+
         Raises:
             ConfigError: a name is not among the method's terms.
         """
@@ -79,6 +88,7 @@ class Method(nn.Module):
                     f"{type(self).__name__} has no term {name!r}. Its terms: {known}.{did_you_mean(name, self.terms)}"
                 )
         self.active = frozenset(names)
+        self.requires_grad_(bool(self.active))
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
         """Return each active term as an unweighted scalar, averaged over the batch.
@@ -106,6 +116,20 @@ class Method(nn.Module):
         Relabelling overrides it.
         """
         return batch.target if batch.soft_target is None else batch.soft_target
+
+    def warmup_of(self, term: str) -> float:
+        """Return the epochs over which a term rises to its weight where the user says nothing."""
+        return self.warmup_epochs
+
+    def end_epoch(self, epoch: int) -> Sequence[LabelChange]:
+        """Do what is to be done after an epoch, and return the training labels that are others from now on.
+
+        The engine calls it after the last step of each epoch, before the state is saved.
+
+        Args:
+            epoch: the epoch that is done, counted from 0.
+        """
+        return ()
 
     def deploy(self, student: nn.Module) -> nn.Module:
         """Return the student as it is used after training.

@@ -6,11 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from dropkd.contracts import Pair
-from dropkd.errors import ModelError
-from dropkd.functional.grids import check_grids
-
-__all__ = ["Classifier", "Decoder", "Encoder", "Sides", "StageProjection", "pair_stages"]
+__all__ = ["Classifier", "Decoder", "Encoder", "Sides", "StageProjection"]
 
 Sides = Literal["teacher", "both"]
 
@@ -92,28 +88,3 @@ class StageProjection(nn.Module):
         """Return logits (B, K) for a network's code, in the code's own precision."""
         logits: Tensor = self.classifiers[side](code)
         return logits.to(code.dtype)
-
-
-def pair_stages(pair: Pair, stages: int | Literal["deepest", "all"]) -> list[dict[str, int]]:
-    """Return the channels of both sides for each pair of maps, the n-th pair the n-th from the deep end.
-
-    Args:
-        pair: the shapes of student and teacher.
-        stages: ``deepest``: the last map of each. ``all``: the last with the last, the one before with the
-            one before, as far as both go. A number: as many of these pairs, at most all.
-
-    Raises:
-        ModelError: a network has no maps, or two maps can't be aligned.
-    """
-    maps = {"student": pair.student.maps, "teacher": pair.teacher.maps if pair.teacher else ()}
-    for side in maps:
-        if not maps[side]:
-            raise ModelError(
-                f"the {side} gives no feature maps. Name the layers by {side}.map_modules, "
-                "or choose a method of logits such as kd."
-            )
-    depth = min(len(shapes) for shapes in maps.values())
-    wanted = {"deepest": 1, "all": depth}[stages] if isinstance(stages, str) else min(stages, depth)
-    for number in range(1, wanted + 1):
-        check_grids(maps["student"][-number], maps["teacher"][-number])
-    return [{side: maps[side][-number][0] for side in maps} for number in range(1, wanted + 1)]

@@ -63,19 +63,33 @@ class Network(nn.Module):
         self.shapes: Shapes = shapes
         self.spec = replace(spec, num_classes=shapes.logits)
 
-    def forward(self, images: Tensor, *, maps: bool = True, crop: bool | None = None) -> Outputs:
+    @property
+    def norms(self) -> tuple[tuple[Tensor, Tensor] | None, ...]:
+        """For each map the weight and bias of the batch norm before its last activation, where there is one."""
+        return (None,) * len(self.shapes.maps)
+
+    def forward(
+        self, images: Tensor, *, maps: bool = True, preactivations: bool = False, crop: bool | None = None
+    ) -> Outputs:
         """Return the answer to a batch of images.
 
         Args:
             images: (B, 3, h, w), RGB of any size, uint8 in 0..255 or floating point in 0..1.
+            preactivations: whether the maps before their last activation are wanted.
             maps: whether the maps are wanted; without them ``Outputs.maps`` is empty. The classifier's weight is
                 there either way, as it costs nothing.
             crop: show the network the centre part that it is evaluated on; by default in evaluation mode
                 only. With ``crop=False`` a teacher sees the student's training view whole.
         """
         pixels = self.preprocessing(images, crop=not self.training if crop is None else crop)
-        answer = self.taps.read(self.model, pixels, maps=maps)
-        return Outputs(answer.logits, answer.maps, answer.embedding, read_classifier(self.model, self._classifier_name))
+        answer = self.taps.read(self.model, pixels, maps=maps or preactivations)
+        return Outputs(
+            answer.logits,
+            answer.maps if maps else (),
+            answer.embedding,
+            read_classifier(self.model, self._classifier_name),
+            answer.maps if preactivations else (),
+        )
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits (B, K) of images as :meth:`forward` takes them."""
