@@ -208,13 +208,12 @@ def assemble_config(parameters: Mapping[str, Any], *, defaults: Mapping[str, Any
 
 def _check_method(method: MethodConfig) -> None:
     from dropkd.engine.distiller import resolve_weights
-    from dropkd.methods.options import check_options
-    from dropkd.methods.registry import method_class
+    from dropkd.methods.registry import check_method_options, method_class
 
     cls = method_class(method.name)
     mistakes = []
     for check in (
-        lambda: check_options(cls, method.name, method.options),
+        lambda: check_method_options(method.name, method.options),
         lambda: resolve_weights(cls, method.weights),
     ):
         try:

@@ -21,7 +21,7 @@ from dropkd.engine.observer import Observer
 from dropkd.engine.plan import ResolvedConfig, evaluation_frame, resolve_config, training_view
 from dropkd.engine.teacher_check import judge_teacher, require_teacher
 from dropkd.errors import ConfigError
-from dropkd.methods import method_options
+from dropkd.methods.options import spell_out_options
 from dropkd.models import Network, build_network, native_input, open_teacher, read_spec, wrap_model
 
 __all__ = ["Job", "check_teacher", "hash_weights", "prepare_job"]
@@ -204,12 +204,12 @@ def _check_batch(config: ResolvedConfig, distiller: Distiller) -> None:
 
 def _spell_out_method(config: ResolvedConfig, distiller: Distiller) -> ResolvedConfig:
     """Return the configuration with every option and weight of the method, so that it outlives a change of defaults."""
-    defaults = {name: option.default for name, option in method_options(type(distiller.method)).items()}
+    options = spell_out_options(type(distiller.method), config.method.options)
     method = MethodConfig(
         name=config.method.name,
         weights=distiller.weights,
         warmup_epochs=_join_equal(distiller.warmups),
-        **{**defaults, **config.method.options},
+        **options,
     )
     return config.model_copy(update={"method": method})
 

@@ -6,16 +6,17 @@ import inspect
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ConfigDict, ValidationError, create_model
 
 from dropkd.errors import ConfigError, did_you_mean
+from dropkd.methods.combination import Combined
 from dropkd.methods.method import Method
 
-__all__ = ["Option", "Rate", "Temperature", "check_options", "list_options"]
+__all__ = ["Option", "Rate", "Temperature", "check_options", "list_options", "spell_out_options"]
 
 Rate = Annotated[float, Ge(0), Lt(1)]
 Temperature = Annotated[float, Gt(0)]
@@ -45,10 +46,15 @@ class Option:
 def list_options(cls: type[Method]) -> dict[str, Option]:
     """Return the options of a method by name, in the order of its constructor.
 
+    Those of a combination are called ``METHOD.OPTION``.
+
     Raises:
         TypeError: the constructor is not ``(self, pair, *, options...)``, or an option has no type or no
             default.
     """
+    if issubclass(cls, Combined):
+        inner = [(name, option) for name, part in cls.parts.items() for option in list_options(part).values()]
+        return {f"{name}.{option.name}": replace(option, name=f"{name}.{option.name}") for name, option in inner}
     hints = get_type_hints(cls.__init__, include_extras=True)
     described = _read_descriptions(inspect.getdoc(cls) or "")
     options = {}
@@ -64,18 +70,38 @@ def list_options(cls: type[Method]) -> dict[str, Option]:
 
 
 def check_options(cls: type[Method], name: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the given options with their types checked.
+    """Return the given options with their types checked, as keyword arguments of the constructor.
 
     Args:
         cls: the method.
         name: what users call it.
-        values: the options that were given; those left out keep their defaults.
+        values: the options that were given; those left out keep their defaults. Those of a combination are in a group
+            by the name of their method.
 
     Raises:
         ConfigError: unknown options, wrong types or values out of range; all of them at once, a line each.
     """
+    checked, mistakes = _check_group(cls, name, values, "method")
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return {"options": checked} if issubclass(cls, Combined) else checked
+
+
+def spell_out_options(cls: type[Method], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every option of a method with its value, the default where none is given."""
+    if issubclass(cls, Combined):
+        return {name: spell_out_options(part, values.get(name, {})) for name, part in cls.parts.items()}
+    return {name: option.default for name, option in list_options(cls).items()} | dict(values)
+
+
+def _check_group(
+    cls: type[Method], name: str, values: Mapping[str, Any], where: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the checked options of a method, and a line for each mistake in them."""
+    if issubclass(cls, Combined):
+        return _check_parts(cls, name, values, where)
     options = list_options(cls)
-    mistakes = [_describe_unknown(key, name, options) for key in values if key not in options]
+    mistakes = [_describe_unknown(key, name, options, where) for key in values if key not in options]
     known = {key: value for key, value in values.items() if key in options}
     fields: dict[str, Any] = {key: (options[key].annotation, ...) for key in known}
     model = create_model(cls.__name__, __config__=ConfigDict(strict=True, allow_inf_nan=False), **fields)
@@ -84,15 +110,32 @@ def check_options(cls: type[Method], name: str, values: Mapping[str, Any]) -> di
         checked = model.model_validate_json(json.dumps(known, default=repr))
     except ValidationError as error:
         wrong = dict.fromkeys(str(detail["loc"][0]) for detail in error.errors())
-        mistakes += [f"method.{k} must be {options[k].constraint}, got {known[k]!r}." for k in wrong]
-    if mistakes:
-        raise ConfigError("\n".join(mistakes))
-    return {key: getattr(checked, key) for key in known}
+        mistakes += [f"{where}.{k} must be {options[k].constraint}, got {known[k]!r}." for k in wrong]
+        return {}, mistakes
+    return {key: getattr(checked, key) for key in known}, mistakes
 
 
-def _describe_unknown(key: str, name: str, options: Mapping[str, Option]) -> str:
+def _check_parts(
+    cls: type[Combined], name: str, values: Mapping[str, Any], where: str
+) -> tuple[dict[str, Any], list[str]]:
+    checked, mistakes = {}, []
+    for key, group in values.items():
+        if key in cls.parts and isinstance(group, Mapping):
+            checked[key], found = _check_group(cls.parts[key], key, group, f"{where}.{key}")
+            mistakes += found
+        elif key in cls.parts:
+            mistakes.append(f"{where}.{key} must be a group of options of {key}, got {group!r}.")
+        else:
+            owners = [f"'{where}.{part}.{key}'" for part, method in cls.parts.items() if key in list_options(method)]
+            near = f" Did you mean {' or '.join(owners)}?" if owners else did_you_mean(key, cls.parts)
+            known = ", ".join(f"{where}.{option}" for option in list_options(cls)) or "none"
+            mistakes.append(f"unknown key '{where}.{key}' of {name}.{near} Its options: {known}.")
+    return checked, mistakes
+
+
+def _describe_unknown(key: str, name: str, options: Mapping[str, Option], where: str) -> str:
     listing = f"Its options: {', '.join(options)}." if options else "It has no options."
-    return f"unknown key 'method.{key}' of {name}.{did_you_mean(key, options)} {listing}"
+    return f"unknown key '{where}.{key}' of {name}.{did_you_mean(key, options)} {listing}"
 
 
 def _describe_type(annotation: Any) -> str:

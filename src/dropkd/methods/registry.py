@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import dropkd.methods
 from dropkd.contracts import Pair
 from dropkd.errors import ConfigError, did_you_mean
+from dropkd.methods.combination import combine
 from dropkd.methods.method import Method
 from dropkd.methods.options import Option, check_options, list_options
 
-__all__ = ["build_method", "method_class", "method_names", "method_options"]
+__all__ = ["build_method", "check_method_options", "method_class", "method_names", "method_options"]
 
 _GROUP = "dropkd.methods"
 
@@ -30,11 +32,17 @@ def method_class(name: str) -> type[Method]:
 
     Args:
         name: the name of its file in this package, or of an entry point in the group ``dropkd.methods``.
-            Where both exist, this package's own is meant.
+            Where both exist, this package's own is meant. Several names joined by ``+``, as in ``kd+at``, stand for
+            their combination.
 
     Raises:
-        ConfigError: there is no such method, or an entry point does not lead to one.
+        ConfigError: there is no such method, an entry point does not lead to one, or one is combined with itself.
     """
+    if "+" in name:
+        names = [part.strip() for part in name.split("+")]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"method {name!r} names one method twice; raise its weights instead.")
+        return combine({part: method_class(part) for part in names})
     own = {module.name for module in pkgutil.iter_modules(dropkd.methods.__path__)}
     if name in own and (found := _find_class(name)):
         return found
@@ -62,8 +70,30 @@ def build_method(name: str, pair: Pair, options: Mapping[str, Any] | None = None
         ConfigError: an unknown method or option, a wrong type, a value out of range, a missing teacher.
         ModelError: the networks' maps do not fit the method.
     """
+    return method_class(name)(pair, **check_method_options(name, options or {}))
+
+
+def check_method_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a method, checked, as keyword arguments of its constructor.
+
+    Raises:
+        ConfigError: an unknown method, or a line for each mistake in the options; where an option belongs to other
+            methods, the line names them.
+    """
     cls = method_class(name)
-    return cls(pair, **check_options(cls, name, options or {}))
+    try:
+        return check_options(cls, name, options)
+    except ConfigError as error:
+        raise ConfigError("\n".join(_name_owners(line) for line in str(error).splitlines())) from error
+
+
+def _name_owners(line: str) -> str:
+    """Return a line about an unknown option with the methods that do have it."""
+    unknown = re.match(r"unknown key 'method\.(?:\w+\.)?(\w+)'", line)
+    if unknown is None or "Did you mean" in line:
+        return line
+    owners = [name for name in method_names() if unknown.group(1) in list_options(method_class(name))]
+    return f"{line} It is an option of {', '.join(owners)}." if owners else line
 
 
 def _find_class(module_name: str) -> type[Method] | None:
