@@ -178,6 +178,30 @@ def test_a_wrong_value(refuse: Callable[..., str], photos: Path, setting: str, m
     assert message in said
 
 
+@pytest.mark.parametrize(
+    ("method", "setting", "message"),
+    [
+        ("kd", "method.lr=1", "unknown key 'method.lr' of kd. Did you mean 'training.lr'?"),
+        ("kd", "training.temperature=3", "unknown key 'training.temperature'. Did you mean 'method.temperature'?"),
+        ("kd", "temprature=3", "unknown key 'temprature'. Did you mean 'method.temperature'?"),
+        ("kd+dropkd", "method.temperature=3", "Did you mean 'method.kd.temperature' or 'method.dropkd.temperature'?"),
+        ("kd+dropkd", "training.width=3", "unknown key 'training.width'. Did you mean 'method.dropkd.width'?"),
+        ("kd+dropkd", "method.weights.kd_logits=3", "Did you mean 'kd_logit'?"),
+    ],
+)
+def test_a_key_in_the_wrong_place(
+    refuse: Callable[..., str], photos: Path, method: str, setting: str, message: str
+) -> None:
+    said = refuse("distill", photos, "-t", "x", "--student", "x", "--method", method, "--set", setting)
+    assert said.startswith(f"error: --set {setting}: ")
+    assert message in said
+
+
+def test_an_option_of_another_method_is_said_to_be_one(refuse: Callable[..., str], photos: Path) -> None:
+    said = refuse("distill", photos, "-t", "x", "--student", "x", "--method", "plain", "--set", "method.masks=coupled")
+    assert "unknown key 'method.masks' of plain. It has no options. It is an option of dropkd." in said
+
+
 def test_a_wrong_flag_is_named_as_it_was_written(refuse: Callable[..., str], photos: Path) -> None:
     said = refuse("train", photos, "--model", "x", "--epochs", 0, "--lr", -1, "--image-size", "big", "--device", "gpu")
     assert said.splitlines() == [

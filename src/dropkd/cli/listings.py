@@ -101,12 +101,20 @@ def _print_method(name: str, cls: type[Method]) -> None:
     add_row(
         table,
         "method.warmup_epochs",
-        f"{cls.warmup_epochs:g}",
-        "a number, at least 0",
-        "epochs over which the terms grow to their weights",
+        _describe_warmups(cls),
+        "a number, at least 0, or one for each term",
+        "epochs over which the terms grow to their weights; by default at most a twelfth of all epochs",
     )
     output.print(table)
     output.print(f"Set one: dropkd distill ... --method {name} --set KEY=VALUE", markup=False)
+
+
+def _describe_warmups(cls: type[Method]) -> str:
+    from dropkd.methods.combination import Combined
+
+    if not issubclass(cls, Combined):
+        return f"{cls.warmup_epochs:g}"
+    return ", ".join(f"{name} {part.warmup_epochs:g}" for name, part in cls.parts.items())
 
 
 def _list_terms(cls: type[Method]) -> str:

@@ -203,7 +203,14 @@ def assemble_config(parameters: Mapping[str, Any], *, defaults: Mapping[str, Any
         defaults=defaults,
         spelling=dict(_KEYS[name] for name in given),
         check_method=_check_method,
+        list_method_keys=_list_method_keys,
     )
+
+
+def _list_method_keys(name: str) -> list[str]:
+    from dropkd.methods.registry import method_class, method_options
+
+    return list(method_options(method_class(name)))
 
 
 def _check_method(method: MethodConfig) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from dropkd.config.mistakes import Origins, describe_mistakes
+from dropkd.config.mistakes import Origins, describe_mistakes, suggest_place
 from dropkd.config.schema import Config, MethodConfig
 from dropkd.config.yaml_text import parse_yaml, write_yaml
 from dropkd.errors import ConfigError
@@ -27,6 +28,7 @@ def load_config(
     defaults: Mapping[str, Any] | None = None,
     spelling: Mapping[str, str] | None = None,
     check_method: Callable[[MethodConfig], None] | None = None,
+    list_method_keys: Callable[[str], Collection[str]] | None = None,
 ) -> Config:
     """Return the configuration that a file, ``key=value`` overrides and flags make together.
 
@@ -40,6 +42,8 @@ def load_config(
         spelling: how the user wrote a flag's key, e.g. ``{"training.epochs": "--epochs"}``.
         check_method: raises a :class:`ConfigError` with a line for each mistake in the method's own keys,
             which are named ``method.KEY`` in it; the configuration itself knows no methods.
+        list_method_keys: returns the options of the method of that name, to suggest one for a key that was put
+            elsewhere.
 
     Raises:
         ConfigError: one line for each mistake, in the user's own spelling.
@@ -63,7 +67,7 @@ def load_config(
             _merge(tree, _spell_out(branch), (), f"{flag}: " if flag else "", origins, flag=flag)
     if check_method is not None:
         mistakes += _find_method_mistakes(tree, check_method, origins)
-    return _validate(tree, origins, mistakes)
+    return _validate(tree, origins, mistakes, list_method_keys)
 
 
 def update_config(config: Config, values: Mapping[str, Any]) -> Config:
@@ -87,15 +91,29 @@ def dump_config(config: Config) -> str:
     return write_yaml(config.model_dump(mode="json"))
 
 
-def _validate(tree: dict[str, Any], origins: Origins, mistakes: Sequence[str]) -> Config:
+def _validate(
+    tree: dict[str, Any],
+    origins: Origins,
+    mistakes: Sequence[str],
+    list_method_keys: Callable[[str], Collection[str]] | None = None,
+) -> Config:
     found = list(mistakes)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
-        found += describe_mistakes(error, origins)
+        found += describe_mistakes(error, origins, _find_method_keys(tree, list_method_keys))
     if found:
         raise ConfigError("\n".join(dict.fromkeys(found)))
     return config
+
+
+def _find_method_keys(tree: Mapping[str, Any], list_keys: Callable[[str], Collection[str]] | None) -> Collection[str]:
+    method = tree.get("method", {})
+    name = method.get("name") if isinstance(method, dict) else None
+    try:
+        return list_keys(name) if list_keys is not None and isinstance(name, str) else ()
+    except ConfigError:
+        return ()  # an unknown method is a mistake of its own
 
 
 def _find_method_mistakes(
@@ -106,8 +124,17 @@ def _find_method_mistakes(
     except ValidationError:
         return []  # said when the whole configuration is validated
     except ConfigError as error:
-        return [origins.name_source(line) for line in str(error).splitlines()]
+        return [origins.name_source(_suggest_place_of(line)) for line in str(error).splitlines()]
     return []
+
+
+def _suggest_place_of(line: str) -> str:
+    """Return a line about an unknown key of the method with the place where that key is known."""
+    unknown = re.match(r"unknown key 'method\.(\w+)'", line)
+    if unknown is None or "Did you mean" in line:
+        return line
+    end = line.index(".", unknown.end()) + 1
+    return line[:end] + suggest_place(unknown.group(1)) + line[end:]
 
 
 def _read_file(path: Path) -> dict[str, Any]:

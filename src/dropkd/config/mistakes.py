@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from dropkd.config.schema import Config
 from dropkd.errors import did_you_mean
 
-__all__ = ["Origins", "describe_mistakes"]
+__all__ = ["Origins", "describe_mistakes", "suggest_place"]
 
 _WANTED = {
     "int_type": "a whole number",
@@ -68,15 +69,21 @@ class Origins:
         return prefix + line
 
 
-def describe_mistakes(error: ValidationError, origins: Origins) -> list[str]:
-    """Return one line for each mistake."""
+def describe_mistakes(error: ValidationError, origins: Origins, method_keys: Collection[str] = ()) -> list[str]:
+    """Return one line for each mistake.
+
+    Args:
+        error: what pydantic found.
+        origins: where each value came from.
+        method_keys: the options of the chosen method, for those that were looked for elsewhere.
+    """
     lines = []
     for item in error.errors(include_url=False):
         key = tuple(str(part) for part in item["loc"] if part != "[key]")
         prefix, flag = origins.find(key)
         dotted = ".".join(key)
         if item["type"] in ("extra_forbidden", "invalid_key"):
-            lines.append(f"{prefix}unknown key '{dotted}'.{_suggest_key(key)}")
+            lines.append(f"{prefix}unknown key '{dotted}'.{_suggest_key(key, method_keys)}")
         elif item["type"] == "missing":
             lines.append(_describe_missing(dotted, origins))
         elif item["type"] == "value_error" and item["msg"].startswith("Value error, '"):
@@ -114,18 +121,26 @@ def _suggest_value(item: Mapping[str, Any]) -> str:
     return f".{suggestion}" if suggestion else ""
 
 
-def _suggest_key(key: tuple[str, ...]) -> str:
+def suggest_place(key: str) -> str:
+    """Return `` Did you mean 'x'?`` for a key that is known outside ``method``, or an empty string.
+
+    Example:
+        >>> suggest_place("weight_decay")
+        " Did you mean 'training.weight_decay'?"
+    """
+    places = [f"{section}.{name}" for section in Config.model_fields for name in _list_keys((section,)) if name == key]
+    places += [name for name in Config.model_fields if name == key]
+    return f" Did you mean '{places[0]}'?" if places else ""
+
+
+def _suggest_key(key: tuple[str, ...], method_keys: Collection[str]) -> str:
     *sections, leaf = key
     siblings = _list_keys(tuple(sections))
-    near = did_you_mean(leaf, siblings)
-    if near:
-        return near
-    elsewhere = [
-        f"{section}.{name}" for section in Config.model_fields for name in _list_keys((section,)) if name == leaf
-    ] + [name for name in Config.model_fields if name == leaf and sections]
-    if elsewhere:
-        return f" Did you mean '{elsewhere[0]}'?"
-    return f" Known here: {', '.join(siblings)}." if siblings else ""
+    options = {option.rpartition(".")[2]: f"method.{option}" for option in method_keys}
+    found = did_you_mean(leaf, siblings) or suggest_place(leaf)
+    if not found and (near := get_close_matches(leaf, options, n=1)):
+        found = f" Did you mean '{options[near[0]]}'?"
+    return found or (f" Known here: {', '.join(siblings)}." if siblings else "")
 
 
 def _list_keys(sections: tuple[str, ...]) -> list[str]:
