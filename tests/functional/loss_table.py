@@ -85,6 +85,9 @@ LOSSES: dict[str, Loss] = {
     "standardized kd": _over_logits(_standardized_kd, oracles.standardized_kd),
     "dist": _over_logits(functional.dist_loss, oracles.dist),
     "ofa": _over_logits(lambda **x: functional.ofa_loss(**x, gamma=1.5), oracles.ofa, target=_labels),
+    "class relation": _over_logits(functional.class_relation_loss, oracles.relate_classes),
+    "sample relation": _over_logits(functional.sample_relation_loss, oracles.relate_images),
+    "dfra": _over_logits(lambda **x: functional.dfra_loss(**x, alpha=3.0, temperature=2.0), oracles.dfra),
     "batch correlation": _over_logits(
         _correlate(functional.batch_correlation_loss), lambda s, t: oracles.correlate_images(s, t, 3.0)
     ),
@@ -117,6 +120,13 @@ LOSSES: dict[str, Loss] = {
         _draw(student_embedding=_normal(5, 6), teacher_embedding=_normal(5, 6)),
         ("student_embedding", "teacher_embedding"),
         orderless=False,
+    ),
+    "rsd": Loss(
+        lambda **x: functional.rsd_loss(**x, kappa=0.3),
+        oracles.rsd,
+        _draw(student_embedding=_normal(5, 4), teacher_embedding=_normal(5, 4)),
+        ("student_embedding",),
+        ("teacher_embedding",),
     ),
     "hint": Loss(
         functional.hint_loss,

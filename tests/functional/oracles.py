@@ -65,6 +65,30 @@ def ofa(student: Array, teacher: Array, target: Array, gamma: float = 1.5) -> fl
     return total / len(target)
 
 
+def relate_classes(student: Array, teacher: Array, temperature: float = 1.0) -> float:
+    found, classes = [], student.shape[1]
+    for ours, theirs in zip(student / temperature, teacher / temperature, strict=True):
+        for c in range(classes):
+            products = [np.array([[z[c] * z[d] / math.sqrt(classes) for d in range(classes)]]) for z in (theirs, ours)]
+            found.append(relative_entropy(softmax(products[0])[0], softmax(products[1])[0]))
+    return float(np.mean(found))
+
+
+def relate_images(student: Array, teacher: Array, temperature: float = 1.0) -> float:
+    found, (images, classes) = [], student.shape
+    for c in range(classes):
+        columns = [z[:, c] / temperature for z in (teacher, student)]
+        for i in range(images):
+            products = [np.array([[z[i] * z[j] / math.sqrt(classes) for j in range(images)]]) for z in columns]
+            found.append(relative_entropy(softmax(products[0])[0], softmax(products[1])[0]))
+    return float(np.mean(found))
+
+
+def dfra(student: Array, teacher: Array, alpha: float = 3.0, temperature: float = 2.0) -> float:
+    relations = relate_classes(student, teacher, temperature) + relate_images(student, teacher, temperature)
+    return relations + alpha * kd(student, teacher, temperature) / temperature**2
+
+
 def correlate_images(student: Array, teacher: Array, temperature: float) -> float:
     ours, theirs, total = softmax(student / temperature), softmax(teacher / temperature), 0.0
     for i in range(len(ours)):
@@ -184,6 +208,16 @@ def rkd_angle(student: Array, teacher: Array) -> float:
 def cc(student: Array, teacher: Array) -> float:
     gaps = np.abs(student - teacher)
     return float(np.mean([gaps[i] @ gaps[i + 1] for i in range(len(gaps) - 1)]))
+
+
+def rsd(student: Array, teacher: Array, kappa: float = 0.3) -> float:
+    ours, theirs = ((z - z.mean(axis=0)) / (z.std(axis=0) + 1e-5) for z in (student, teacher))
+    total, width = 0.0, student.shape[1]
+    for i in range(width):
+        for j in range(width):
+            correlation = float(np.mean([t[i] * s[j] for t, s in zip(theirs, ours, strict=True)]))
+            total += (correlation - 1) ** 2 if i == j else kappa * correlation**2
+    return total
 
 
 def hint(student: Array, teacher: Array) -> float:

@@ -18,10 +18,12 @@ from dropkd.functional.grids import pool_to_common_grid
 from dropkd.functional.hints import hcl_loss, hint_loss, ofd_loss, ofd_margin, vid_loss, vid_variance
 from dropkd.functional.kd import kd_loss
 from dropkd.functional.mld import batch_correlation_loss, class_correlation_loss, mld_levels, mld_loss
+from dropkd.functional.mldrkd import class_relation_loss, dfra_loss, sample_relation_loss
 from dropkd.functional.nst import nst_loss
 from dropkd.functional.ofa import ofa_loss
 from dropkd.functional.relations import cc_loss, pkt_loss, sp_loss
 from dropkd.functional.rkd import rkd_angle_loss, rkd_distance_loss
+from dropkd.functional.rsd import rsd_loss
 from dropkd.functional.scn import find_relabels, rank_regularization_loss
 from dropkd.functional.standardization import standardize_logits
 
@@ -32,9 +34,11 @@ __all__ = [
     "cc_loss",
     "class_activation_maps",
     "class_correlation_loss",
+    "class_relation_loss",
     "code_distance",
     "crd_loss",
     "crd_scores",
+    "dfra_loss",
     "dist_loss",
     "dkd_loss",
     "draw_masks",
@@ -60,6 +64,8 @@ __all__ = [
     "rank_regularization_loss",
     "rkd_angle_loss",
     "rkd_distance_loss",
+    "rsd_loss",
+    "sample_relation_loss",
     "sp_loss",
     "standardize_logits",
     "tckd_loss",
