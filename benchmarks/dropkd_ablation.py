@@ -17,9 +17,7 @@ script can be stopped and started again. ``--part table`` prints the table.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,17 +27,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from dropkd.contracts import Outputs
-from dropkd.data import Recipe, TrainLoader, open_data
+from dropkd.data import open_data
 from dropkd.demo.idx import read_fashion_mnist
 from dropkd.demo.images import DemoSplit, load_demo_split, unpack_demo_images, write_images
 from dropkd.engine.distiller import Distiller
-from dropkd.engine.schedule import Schedule
-from dropkd.models import Network, build_network, open_network
+from dropkd.models import build_network, open_network
+from short_training import Budget, Lesson, append_result, format_spread, measure_accuracy, read_results, remember, train
 
-BATCH, LR, WEIGHT_DECAY, WARMUP = 64, 5e-3, 0.05, 0.1
 VALIDATION_IMAGES = 5_000
 TEMPERATURES, WEIGHTS = (1.0, 2.0, 4.0, 8.0), (0.5, 1.0, 2.0, 4.0)
 NOTHING: Mapping[str, float] = MappingProxyType({})
@@ -136,67 +131,25 @@ class Bench:
     """The data, the teacher and its answers; runs a trial for a seed."""
 
     def __init__(self, idx_folder: Path, teacher: Path, epochs: int, scratch: Path) -> None:
-        self.epochs = epochs
+        self.budget = Budget(epochs)
         self.data = open_data(_write_images(idx_folder, scratch))
         self.teacher = open_network(teacher).eval().requires_grad_(False)
-        self.frames = {split.name: _as_tensors(split) for split in self.data.splits if split.name != "train"}
-        self._answers: dict[int, list[list[tuple[Tensor, Tensor, Tensor, Outputs]]]] = {}
+        self._lessons: dict[int, list[list[Lesson]]] = {}
 
     def run(self, trial: Trial, seed: int) -> dict[str, float]:
         """Train a student and return its accuracies and the seconds that training took."""
-        batches = self._recall(seed)
+        if seed not in self._lessons:
+            reads = frozenset({"logits", "maps"})
+            self._lessons[seed] = remember(self.teacher, self.data.train, self.budget, seed, ("standard",), reads)
         torch.manual_seed(seed)
         student = build_network("cifar_resnet8", num_classes=len(self.data.classes), image_size=(28, 28))
         distiller = Distiller(student, self.teacher, trial.method, options=trial.options, weights=trial.weights).to(
             memory_format=torch.channels_last
         )
         torch.manual_seed(seed + 1)
-        started = time.perf_counter()
-        self._train(distiller, batches)
-        seconds = time.perf_counter() - started
-        return {**{name: _accuracy(student, *frames) for name, frames in self.frames.items()}, "seconds": seconds}
-
-    def _train(self, distiller: Distiller, batches: Sequence[Sequence[tuple[Tensor, Tensor, Tensor, Outputs]]]) -> None:
-        groups = [
-            {"params": [p for p in distiller.parameters() if (p.ndim > 1) == decayed], "weight_decay": decay}
-            for decayed, decay in ((True, WEIGHT_DECAY), (False, 0.0))
-        ]
-        optimizer = torch.optim.AdamW([{**group, "base_lr": LR} for group in groups], lr=LR)
-        steps = len(batches[0])
-        schedule = Schedule("cosine", self.epochs * steps, steps, warmup_steps=round(WARMUP * self.epochs * steps))
-        distiller.train()
-        for epoch, epoch_batches in enumerate(batches):
-            for step, (images, target, index, answer) in enumerate(epoch_batches):
-                schedule.apply(optimizer, epoch * steps + step)
-                with torch.autocast("cpu", torch.bfloat16):
-                    losses = distiller(images, target, index, epoch, teacher_outputs=_widen(answer))
-                losses.loss.backward()
-                optimizer.step()
-                optimizer.zero_grad()
-
-    def _recall(self, seed: int) -> list[list[tuple[Tensor, Tensor, Tensor, Outputs]]]:
-        """Return all batches of a seed with the teacher's answers, in half precision; computed once per seed."""
-        if seed not in self._answers:
-            loader = TrainLoader(
-                self.data.train, size=(28, 28), recipe=Recipe("crop-flip", crop_padding=2), batch_size=BATCH,
-                seed=seed, drop_last=True,
-            )  # fmt: skip
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                self._answers[seed] = [
-                    [(b.images, b.target, b.index, _narrow(self.teacher(b.images))) for b in loader.epoch(epoch)]
-                    for epoch in range(self.epochs)
-                ]
-        return self._answers[seed]
-
-
-def _narrow(answer: Outputs) -> Outputs:
-    """Keep what the methods read here, logits and the deepest map, in half precision."""
-    kept = Outputs(answer.logits, answer.maps[-1:], answer.embedding)
-    return kept.apply(lambda tensor: tensor.to(torch.bfloat16))
-
-
-def _widen(answer: Outputs) -> Outputs:
-    return answer.apply(Tensor.float)
+        seconds = train(distiller, self._lessons[seed], self.budget)
+        judged = {split.name: measure_accuracy(student, split) for split in self.data.splits if split.name != "train"}
+        return {**judged, "seconds": seconds}
 
 
 def _write_images(idx_folder: Path, scratch: Path) -> Path:
@@ -211,26 +164,6 @@ def _write_images(idx_folder: Path, scratch: Path) -> Path:
         write_images(folder / "test", DemoSplit(test_images, test_labels, np.arange(len(test_images))))
         write_images(folder / "val", DemoSplit(images[chosen], labels[chosen], chosen))
     return folder
-
-
-def _as_tensors(split: Any) -> tuple[Tensor, Tensor]:
-    pixels = np.stack([split.pack[i] for i in range(len(split))])
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(split.targets)
-
-
-@torch.no_grad()
-def _accuracy(network: Network, images: Tensor, target: Tensor) -> float:
-    network.eval()
-    right = sum(
-        int((network(part, maps=False).logits.argmax(1) == labels).sum())
-        for part, labels in zip(images.split(500), target.split(500), strict=True)
-    )
-    return right / len(target)
-
-
-def read_results(path: Path) -> list[dict[str, Any]]:
-    """Return the results so far."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 def best_kd(results: Iterable[Mapping[str, Any]]) -> tuple[float, float]:
@@ -257,15 +190,8 @@ def print_table(results: Sequence[Mapping[str, Any]]) -> None:
         shared = sorted(rows.keys() & reference.keys())
         gaps = [100 * (rows[s]["test"] - reference[s]["test"]) for s in shared]
         seconds = statistics.mean(row["seconds"] for row in rows.values()) / plain
-        print(
-            f"| {name} | {len(rows)} | {_spread([100 * r['val'] for r in rows.values()])} | "
-            f"{_spread([100 * r['test'] for r in rows.values()])} | {_spread(gaps, '+.2f')} | {seconds:.2f} |"
-        )
-
-
-def _spread(values: Sequence[float], form: str = ".2f") -> str:
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):{form}} +- {deviation:.2f}"
+        val, test = (format_spread([100 * row[split] for row in rows.values()]) for split in ("val", "test"))
+        print(f"| {name} | {len(rows)} | {val} | {test} | {format_spread(gaps, '+.2f')} | {seconds:.2f} |")
 
 
 def main() -> None:
@@ -291,15 +217,13 @@ def main() -> None:
         first, stride = arguments.shard
         bench = Bench(arguments.idx_folder, arguments.teacher, arguments.epochs, arguments.scratch)
         done = {(row["name"], row["seed"]) for row in results}
-        arguments.results.parent.mkdir(parents=True, exist_ok=True)
         for trial in trials[first::stride]:
             for seed in (seed for seed in arguments.seeds if (trial.name, seed) not in done):
                 row = {
                     "name": trial.name, "method": trial.method, "options": trial.options, "weights": trial.weights,
                     "seed": seed, "epochs": arguments.epochs, **bench.run(trial, seed),
                 }  # fmt: skip
-                with arguments.results.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+                append_result(arguments.results, row)
                 print(
                     f"{trial.name}, seed {seed}: val {row['val']:.2%}, test {row['test']:.2%}, {row['seconds']:.0f} s"
                 )

@@ -1,0 +1,162 @@
+"""Each method against plain training on real images: the same student, budget, views and seeds.
+
+    python benchmarks/method_evidence.py                      # the bundled images, every method, seeds 0 1 2
+    python benchmarks/method_evidence.py --methods kd at      # some of them
+    python benchmarks/method_evidence.py --table              # print what is there
+
+The teacher is the bundled transformer, the student a cifar_resnet8 that sees 2,400 of the bundled training images for 8
+epochs: little enough that a teacher has something to add. Every method runs with its default options and weights, so
+this is a check that each method learns, not a comparison of tuned methods. The last epoch counts, so nothing is picked
+by the test images: the bundled 2,000, or with ``--idx FOLDER`` (the original Fashion-MNIST files) all 10,000.
+
+Results are appended line by line and what is there is not repeated, so the script can be stopped and started again.
+The table gives the paired difference to plain training over seeds with its 95 % interval (Student's t) and says
+``worse`` or ``better`` where that interval excludes 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dropkd.data import open_data
+from dropkd.demo.idx import read_fashion_mnist
+from dropkd.demo.images import CLASSES, DemoSplit, load_demo_split, write_images
+from dropkd.engine.distiller import Distiller
+from dropkd.methods import method_class, method_names
+from dropkd.models import build_network, open_network
+from short_training import Budget, Lesson, append_result, format_spread, measure_accuracy, read_results, remember, train
+
+STUDENT, IMAGES_PER_CLASS = "cifar_resnet8", 240
+# Quantile 0.975 of Student's t by degrees of freedom.
+T_QUANTILES = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+
+
+class Bench:
+    """The images and the teacher with its answers; trains a student by a method."""
+
+    def __init__(self, folder: Path, teacher: Path, budget: Budget) -> None:
+        self.budget = budget
+        self.data = open_data(folder, validation_fraction=0)
+        self.teacher = open_network(teacher).eval().requires_grad_(False)
+        self._lessons: dict[tuple[object, ...], list[list[Lesson]]] = {}
+
+    def run(self, method: str, seed: int) -> dict[str, float]:
+        """Train a student and return its test accuracy and the seconds that training took."""
+        torch.manual_seed(seed)
+        student = build_network(STUDENT, num_classes=len(self.data.classes), image_size=(28, 28))
+        targets = torch.from_numpy(self.data.train.targets)
+        distiller = Distiller(student, self.teacher, method, targets=targets).to(memory_format=torch.channels_last)
+        lessons = self._recall(seed, distiller.method.views, self._find_reads(method))
+        torch.manual_seed(seed + 1)
+        seconds = train(distiller, lessons, self.budget)
+        return {"test": measure_accuracy(student, self.data.test), "seconds": seconds}
+
+    def _find_reads(self, method: str) -> frozenset[str]:
+        # Maps before the activation are those after it in a transformer, so the one set serves all.
+        reads = method_class(method).teacher_reads
+        return reads | {"maps", "embedding", "logits"} if reads else frozenset({"logits"})
+
+    def _recall(self, seed: int, views: tuple[str, ...], reads: frozenset[str]) -> list[list[Lesson]]:
+        key = (seed, views, reads)
+        if key not in self._lessons:
+            # Answers of an earlier seed are not needed again, and they are large.
+            self._lessons = {k: v for k, v in self._lessons.items() if k[0] == seed}
+            self._lessons[key] = remember(self.teacher, self.data.train, self.budget, seed, views, reads)
+        return self._lessons[key]
+
+
+def write_folder(folder: Path, idx: Path | None) -> Path:
+    """Write the training images, the first of each class, and the test images; return the folder."""
+    if not folder.is_dir():
+        train_split, test_split = load_demo_split("train"), load_demo_split("test")
+        chosen = np.sort(
+            np.concatenate(
+                [np.flatnonzero(train_split.labels == label)[:IMAGES_PER_CLASS] for label in range(len(CLASSES))]
+            )
+        )
+        write_images(
+            folder / "train",
+            DemoSplit(train_split.images[chosen], train_split.labels[chosen], train_split.index[chosen]),
+        )
+        if idx is not None:
+            images, labels = read_fashion_mnist(idx, "test")
+            test_split = DemoSplit(images, labels, np.arange(len(images)))
+        write_images(folder / "test", test_split)
+    return folder
+
+
+def print_table(results: Sequence[Mapping[str, Any]]) -> None:
+    """Print a row for each method: accuracy, paired difference to plain training, its interval, time."""
+    by_method: dict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
+    for row in results:
+        by_method[row["method"]][row["seed"]] = row
+    plain = by_method.pop("plain")
+    print("| method | seeds | test % | minus plain, points | 95 % interval | against plain | time over plain |")
+    print("|---|---|---|---|---|---|---|")
+    accuracy = format_spread([100 * row["test"] for row in plain.values()])
+    print(f"| plain | {len(plain)} | {accuracy} | | | | 1.00 |")
+    base = statistics.mean(row["seconds"] for row in plain.values())
+    for name, rows in sorted(by_method.items(), key=lambda item: -_mean_gap(item[1], plain)):
+        gaps = _find_gaps(rows, plain)
+        low, high = _find_interval(gaps)
+        verdict = "better" if low > 0 else "worse" if high < 0 else "no difference seen"
+        seconds = statistics.mean(row["seconds"] for row in rows.values()) / base
+        print(
+            f"| {name} | {len(gaps)} | {format_spread([100 * r['test'] for r in rows.values()])} | "
+            f"{statistics.mean(gaps):+.2f} | {low:+.2f} to {high:+.2f} | {verdict} | {seconds:.2f} |"
+        )
+
+
+def _find_gaps(rows: Mapping[int, Mapping[str, Any]], plain: Mapping[int, Mapping[str, Any]]) -> list[float]:
+    return [100 * (rows[seed]["test"] - plain[seed]["test"]) for seed in sorted(rows.keys() & plain.keys())]
+
+
+def _mean_gap(rows: Mapping[int, Mapping[str, Any]], plain: Mapping[int, Mapping[str, Any]]) -> float:
+    return statistics.mean(_find_gaps(rows, plain))
+
+
+def _find_interval(gaps: Sequence[float]) -> tuple[float, float]:
+    if len(gaps) < 2:
+        return -math.inf, math.inf
+    reach = T_QUANTILES.get(len(gaps) - 1, 2.0) * statistics.stdev(gaps) / math.sqrt(len(gaps))
+    return statistics.mean(gaps) - reach, statistics.mean(gaps) + reach
+
+
+def main() -> None:
+    """Read the command line, run what is missing, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="by default every method")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--teacher", type=Path, default=Path("src/dropkd/demo/teacher.safetensors"))
+    parser.add_argument("--idx", type=Path, help="folder of the original Fashion-MNIST files, for 10,000 test images")
+    parser.add_argument("--scratch", type=Path, default=Path("runs/evidence"), help="where the images are written")
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/method_evidence.jsonl"))
+    parser.add_argument("--table", action="store_true", help="print the table and run nothing")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if not arguments.table:
+        bench = Bench(write_folder(arguments.scratch, arguments.idx), arguments.teacher, Budget(arguments.epochs))
+        for seed in arguments.seeds:
+            for method in ["plain", *(name for name in arguments.methods or method_names() if name != "plain")]:
+                done = {(row["method"], row["seed"]) for row in read_results(arguments.results)}
+                if (method, seed) in done:
+                    continue
+                row = {"method": method, "seed": seed, "epochs": arguments.epochs, **bench.run(method, seed)}
+                append_result(arguments.results, row)
+                print(f"{method}, seed {seed}: test {row['test']:.2%}, {row['seconds']:.0f} s", flush=True)
+    print_table(read_results(arguments.results))
+
+
+if __name__ == "__main__":
+    main()
