@@ -103,6 +103,13 @@ LOSSES: dict[str, Loss] = {
         tuple(_VIEWS)[2:],
     ),
     "at": Loss(functional.at_loss, oracles.at, _draw(**_MAPS), ("student_maps",), ("teacher_maps",)),
+    "at, as in the paper": Loss(
+        lambda **x: functional.at_loss(**x, power=1.5, form="paper"),
+        lambda *x: oracles.at_of_the_paper(*x, power=1.5),
+        _draw(**_MAPS),
+        ("student_maps",),
+        ("teacher_maps",),
+    ),
     "nst": Loss(functional.nst_loss, oracles.nst, _draw(**_MAPS), ("student_maps",), ("teacher_maps",)),
     "pkt": _over_embeddings(functional.pkt_loss, oracles.pkt),
     "rkd distance": _over_embeddings(functional.rkd_distance_loss, oracles.rkd_distance),

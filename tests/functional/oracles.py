@@ -151,6 +151,15 @@ def at(students: Sequence[Array], teachers: Sequence[Array]) -> float:
     return float(sum(np.mean((attention(s) - attention(t)) ** 2) for s, t in pairs))
 
 
+def at_of_the_paper(students: Sequence[Array], teachers: Sequence[Array], power: float) -> float:
+    total = 0.0
+    for pair in zip(students, teachers, strict=True):
+        for maps in zip(*align(*pair), strict=True):
+            ours, theirs = ((np.abs(m) ** power).sum(axis=0) for m in maps)
+            total += np.linalg.norm(ours / np.linalg.norm(ours) - theirs / np.linalg.norm(theirs)) / len(pair[0])
+    return float(total)
+
+
 def nst(students: Sequence[Array], teachers: Sequence[Array]) -> float:
     total = 0.0
     for pair in zip(students, teachers, strict=True):

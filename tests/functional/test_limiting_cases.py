@@ -141,6 +141,26 @@ def test_attention_maps_have_length_1_and_forget_the_scale_of_features() -> None
     assert functional.attention_map(torch.zeros(1, 2, 3, 3)).abs().sum() == 0
 
 
+def test_negative_features_keep_their_sign_under_an_odd_power_only() -> None:
+    features = draw(3, 4, 5, 6)
+    torch.testing.assert_close(functional.attention_map(-features, 3), -functional.attention_map(features, 3))
+    torch.testing.assert_close(functional.attention_map(-features, 2.5), functional.attention_map(features.abs(), 2.5))
+    student, teacher = [features], [draw(3, 2, 5, 6, seed=1)]
+    for power in (2, 2.5):
+        code, paper = (functional.at_loss(student, teacher, power, form) for form in ("code", "paper"))
+        torch.testing.assert_close(functional.at_loss([-features], teacher, power), code)
+        torch.testing.assert_close(functional.at_loss([-features], teacher, power, form="paper"), paper)
+    odd = [functional.at_loss([sign * features], teacher, 3, form="paper") for sign in (1, -1)]
+    torch.testing.assert_close(*odd)
+
+
+def test_the_forms_of_at_are_mean_squares_and_lengths() -> None:
+    student, teacher = draw(3, 4, 5, 6, seed=1), draw(3, 2, 5, 6, seed=2)
+    gap = functional.attention_map(student) - functional.attention_map(teacher)
+    torch.testing.assert_close(functional.at_loss([student], [teacher]), gap.square().sum() / (3 * 30))
+    torch.testing.assert_close(functional.at_loss([student], [teacher], form="paper"), gap.norm(dim=1).sum() / 3)
+
+
 def test_stages_are_summed() -> None:
     first, second = (draw(3, 4, 5, 5, seed=seed) for seed in (1, 2))
     small, large = draw(3, 2, 3, 3, seed=3), draw(3, 6, 3, 3, seed=4)
@@ -301,6 +321,11 @@ ONE = draw(1, 4)
         (lambda: functional.pkt_loss(ONE[0], ONE[0]), ModelError, "embeddings must be (B, ...) of one batch"),
         (lambda: functional.at_loss([draw(2, 3, 4, 4)], []), ModelError, "as many maps, got 1 and 0"),
         (lambda: functional.at_loss([], []), ModelError, "as many maps, got 0 and 0"),
+        (
+            lambda: functional.at_loss([draw(2, 3, 4, 4)], [draw(2, 3, 4, 4)], form="papers"),
+            ConfigError,
+            "form must be code or paper, got 'papers'. Did you mean 'paper'?",
+        ),
         (lambda: functional.at_loss([draw(2, 3, 4, 4)], [draw(3, 3, 4, 4)]), ModelError, "of one batch"),
         (lambda: functional.nst_loss([draw(2, 3, 4, 12)], [draw(2, 3, 12, 4)]), ModelError, "can't be aligned"),
         (
@@ -356,7 +381,7 @@ def test_the_fixed_public_names_and_their_defaults_stay() -> None:
         "batch_correlation_loss": "(student_logits, teacher_logits, temperature)",
         "class_correlation_loss": "(student_logits, teacher_logits, temperature)",
         "attention_map": "(feature_map, power=2)",
-        "at_loss": "(student_maps, teacher_maps, power=2)",
+        "at_loss": "(student_maps, teacher_maps, power=2, form='code')",
         "rkd_distance_loss": "(student_embedding, teacher_embedding, squared=False)",
         "rkd_angle_loss": "(student_embedding, teacher_embedding)",
         "nst_loss": "(student_maps, teacher_maps)",
