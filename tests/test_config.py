@@ -190,6 +190,10 @@ def test_a_wrong_value_is_named_with_what_is_wanted_and_what_was_got(recipe: Pat
     ("overrides", "message"),
     [
         (["training.schedule=step"], "'training.schedule' is 'step', which needs 'training.milestones'"),
+        (
+            ["training.schedule=exponential"],
+            "'training.schedule' is 'exponential', which needs 'training.decay_factor'",
+        ),
         (["training.milestones=[3, 2]"], "'training.milestones' must grow, got [3, 2]"),
         (
             ["training.nesterov=true", "training.momentum=0"],

@@ -35,7 +35,7 @@ def _render(recipe: Recipe, *views: str, seed: int = 0, epoch: int = 0, index: n
     st.lists(st.integers(0, 39), min_size=1, max_size=8),
 )
 def test_a_view_depends_on_seed_index_and_epoch_alone(recipe: Recipe, seed: int, epoch: int, index: list[int]) -> None:
-    views = ("standard", "mirrored", "strong")
+    views = ("standard", "mirrored", "mirrored_own_erasing", "strong")
     together = _render(recipe, *views, seed=seed, epoch=epoch, index=np.array(index))
     for row, i in enumerate(index):
         alone = _render(recipe, *views, seed=seed, epoch=epoch, index=np.array([i]))
@@ -49,11 +49,47 @@ def test_the_mirrored_view_is_the_exact_mirror_image_of_the_standard_view(recipe
     assert (_render(recipe, "mirrored")[0] == mirrored).all()
 
 
+def _find_erased(views: np.ndarray, plain: np.ndarray) -> np.ndarray:
+    return (views != plain).any(-1)
+
+
+@pytest.mark.parametrize("augmentation", ["crop-flip", "resized-crop"])
+def test_a_mirrored_view_may_have_a_rectangle_of_its_own_erased_from_the_same_crop(augmentation: str) -> None:
+    plain = _render(Recipe(augmentation))[0]
+    standard, mirrored = _render(Recipe(augmentation, erase_probability=0.5), "standard", "mirrored_own_erasing")
+    erased = _find_erased(standard, plain), _find_erased(mirrored[:, :, ::-1], plain)
+    assert (mirrored[:, :, ::-1][erased[1]] == GREY).all()
+    for which in erased:
+        assert 0.2 < which.any((1, 2)).mean() < 0.8
+    both = erased[0].any((1, 2)) & erased[1].any((1, 2))
+    assert both.any()
+    assert (erased[0] != erased[1])[both].any((1, 2)).all()
+
+
+def test_the_second_erased_rectangle_is_drawn_apart_from_the_first() -> None:
+    index = np.arange(4000)
+    images = np.zeros((4000, *SIZE, 3), np.uint8)
+    recipe = Recipe(erase_probability=0.5)
+    views = Augmentation(recipe, SIZE, 0, ("standard", "mirrored_own_erasing")).render(images, index, 0)
+    first, second = ((view > 0).any((1, 2, 3)) for view in views)
+    assert abs((first & second).mean() - 0.25) < 0.03
+    assert abs((first | second).mean() - 0.75) < 0.03
+
+
+def test_a_mirrored_view_with_its_own_erasing_keeps_its_colours() -> None:
+    recipe = Recipe("crop-flip", color_jitter=0.5)
+    standard, mirrored = _render(recipe, "standard", "mirrored_own_erasing")
+    plain = _render(Recipe("crop-flip"))[0]
+    assert (mirrored == plain[:, :, ::-1]).all()
+    assert (standard != plain).any((1, 2, 3)).mean() > 0.9
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_standard_view_is_the_same_whatever_is_asked_for_beside_it(recipe: Recipe) -> None:
     alone = _render(recipe)[0]
     assert (_render(recipe, "strong", "standard")[1] == alone).all()
     assert (_render(recipe, "standard", "standard")[0] == alone).all()
+    assert (_render(recipe, "standard", "mirrored_own_erasing")[0] == alone).all()
 
 
 def test_views_of_one_kind_epochs_and_seeds_differ() -> None:

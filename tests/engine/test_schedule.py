@@ -24,8 +24,13 @@ def test_a_step_schedule_decays_after_so_many_epochs_are_done() -> None:
     assert [schedule.factor(epoch) for epoch in (149, 150, 179, 180, 210)] == pytest.approx([1, 0.1, 0.1, 0.01, 0.001])
 
 
+def test_an_exponential_schedule_decays_after_each_epoch_and_not_within_it() -> None:
+    schedule = Schedule("exponential", 12, steps_per_epoch=4, decay_factor=0.9)
+    assert [schedule.factor(step) for step in range(12)] == pytest.approx([1] * 4 + [0.9] * 4 + [0.81] * 4)
+
+
 @given(
-    kind=st.sampled_from(["cosine", "step", "constant"]),
+    kind=st.sampled_from(["cosine", "step", "exponential", "constant"]),
     total=st.integers(1, 500),
     warmup=st.integers(0, 500),
     data=st.data(),

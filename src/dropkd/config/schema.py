@@ -51,6 +51,7 @@ class DataConfig(_Section):
         path: folder of images, ``train/CLASS/*`` and ``test/CLASS/*`` or just ``CLASS/*``.
         image_size: pixels that the student is fed, one number or [height, width]; None: by the data.
         augmentation: ``auto`` is crop-flip for small images and resized-crop for large ones.
+        crop_padding: how far crop-flip shifts images, in pixels of the view; None: an eighth of it.
         flip: mirror images left to right at random.
         erase_probability: share of images that lose a random rectangle.
         color_jitter: strength of random brightness, contrast and saturation; 0 is off.
@@ -63,6 +64,7 @@ class DataConfig(_Section):
     path: FilePath
     image_size: ImageSize = None
     augmentation: Literal["auto", "crop-flip", "resized-crop", "none"] = "auto"
+    crop_padding: int | None = Field(default=None, ge=0)
     flip: bool = True
     erase_probability: Fraction = 0.0
     color_jitter: Fraction = 0.0
@@ -140,10 +142,10 @@ class TrainingConfig(_Section):
         weight_decay: None: by the optimizer.
         momentum: of SGD.
         nesterov: Nesterov's form of SGD's momentum.
-        schedule: how the learning rate falls; ``step`` needs ``milestones``.
+        schedule: how the learning rate falls; ``step`` needs ``milestones``, ``exponential`` a ``decay_factor``.
         warmup_epochs: epochs over which the learning rate grows from near 0; None: by the epochs.
         milestones: epochs at which ``step`` multiplies the rate by ``decay_factor``.
-        decay_factor: see ``milestones``.
+        decay_factor: see ``milestones``; with ``exponential`` it multiplies the rate after each epoch.
         label_smoothing: share of the label that is spread over all classes.
         mixup: alpha of mixup; 0 is off.
         cutmix: alpha of CutMix; 0 is off. With both, each batch draws one.
@@ -163,7 +165,7 @@ class TrainingConfig(_Section):
     weight_decay: float | None = Field(default=None, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    schedule: Literal["cosine", "step", "exponential", "constant"] = "cosine"
     warmup_epochs: float | None = Field(default=None, ge=0)
     milestones: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
     decay_factor: float = Field(default=0.1, gt=0, lt=1)
@@ -182,6 +184,8 @@ class TrainingConfig(_Section):
     def _check_together(self) -> TrainingConfig:
         if self.schedule == "step" and not self.milestones:
             raise ValueError("'training.schedule' is 'step', which needs 'training.milestones', as in [15, 18]")
+        if self.schedule == "exponential" and "decay_factor" not in self.model_fields_set:
+            raise ValueError("'training.schedule' is 'exponential', which needs 'training.decay_factor', as in 0.9")
         if self.milestones != sorted(set(self.milestones)):
             raise ValueError(f"'training.milestones' must grow, got {self.milestones}")
         if self.nesterov and self.momentum == 0:

@@ -18,7 +18,10 @@ from dropkd.errors import ConfigError, did_you_mean
 
 __all__ = ["VIEW_KINDS", "Augmentation"]
 
-VIEW_KINDS = ("standard", "mirrored", "strong")
+VIEW_KINDS = ("standard", "mirrored", "mirrored_own_erasing", "strong")
+
+# Which random numbers a view takes; the views of one stream share theirs.
+_STANDARD, _STRONG, _OWN_ERASING = range(3)
 
 # Shapes of crops: at most 4:3 and 3:4 of the view's, as is customary.
 _LOG_STRETCH = math.log(4 / 3)
@@ -35,20 +38,31 @@ _FIRST_CHANGE, _FIRST_STRENGTH, _SECOND_CHANGE, _SECOND_STRENGTH, _SIDE, _SQUARE
 
 @dataclass(frozen=True)
 class _View:
-    """One view: where its random numbers come from, and whether it is strong or shown in the mirror."""
+    """One view: which random numbers place it and which paint it, and what is done to it.
+
+    Args:
+        stream: the random numbers of its crop and flip.
+        paint: those of its colours and of what is erased.
+        strong: whether it is changed strongly.
+        mirrored: whether it is shown in the mirror.
+        jittered: whether the recipe's changes of colour are for it.
+    """
 
     stream: tuple[int, int]
-    strong: bool
-    mirrored: bool
+    paint: tuple[int, int]
+    strong: bool = False
+    mirrored: bool = False
+    jittered: bool = True
 
 
 class Augmentation:
     """Makes the random views of images.
 
     ``standard`` views follow the recipe. ``mirrored`` is the exact mirror image, left to right, of the
-    standard view. ``strong`` has a crop and flip of its own, then two of fourteen changes (turns, moves,
-    colours; see ``colours.STRONG_CHANGES``) of random strength and a grey square. A kind that is named twice
-    gives two independent views.
+    standard view, with the same part erased. ``mirrored_own_erasing`` is the mirror image of the same crop
+    and flip, but with a part of its own erased (or none) and its colours left alone. ``strong`` has a crop
+    and flip of its own, then two of fourteen changes (turns, moves, colours; see ``colours.STRONG_CHANGES``)
+    of random strength and a grey square. A kind that is named twice gives two independent views.
 
     Args:
         recipe: the random changes.
@@ -75,12 +89,12 @@ class Augmentation:
             epoch: the epoch, from 0.
         """
         out = np.zeros((len(self.views), len(index), *self.size, 3), np.uint8)
-        streams = {v.stream: _Draws(self.seed, epoch, v.stream, index) for v in self.views}
-        tables = {stream: self._draw_geometry(draws) for stream, draws in streams.items()}
+        streams = {s: _Draws(self.seed, epoch, s, index) for v in self.views for s in (v.stream, v.paint)}
+        tables = {v.stream: self._draw_geometry(streams[v.stream]) for v in self.views}
         for row, image in enumerate(images):
             for number, view in enumerate(self.views):
                 self._place(out[number, row], image, tables[view.stream], row)
-                self._paint(out[number, row], view, streams[view.stream], row)
+                self._paint(out[number, row], view, streams[view.paint], row)
         for number, view in enumerate(self.views):
             if view.mirrored:
                 out[number] = out[number][:, :, ::-1].copy()
@@ -127,7 +141,7 @@ class Augmentation:
             return
         if recipe.augmentation == "none":
             return
-        if recipe.color_jitter:
+        if recipe.color_jitter and view.jittered:
             columns = (_BRIGHTNESS, _CONTRAST, _SATURATION)
             factors = [1 + recipe.color_jitter * (2 * draws[c][row] - 1) for c in columns]
             out[:] = as_pixels(jitter_colours(as_picture(out), factors))
@@ -151,12 +165,19 @@ class _Draws:
 
 
 def _plan_view(views: tuple[str, ...], position: int) -> _View:
-    """Return a view's plan; the n-th mirrored view shares the random numbers of the n-th standard view."""
+    """Return a view's plan; the n-th mirrored view of either kind is placed like the n-th standard view."""
     kind = views[position]
     if kind not in VIEW_KINDS:
         raise ConfigError(f"unknown view {kind!r}. There are: {', '.join(VIEW_KINDS)}.{did_you_mean(kind, VIEW_KINDS)}")
     number = views[:position].count(kind)
-    return _View((1 if kind == "strong" else 0, number), kind == "strong", kind == "mirrored")
+    standard, strong, own_erasing = ((stream, number) for stream in (_STANDARD, _STRONG, _OWN_ERASING))
+    plans = {
+        "standard": _View(standard, standard),
+        "mirrored": _View(standard, standard, mirrored=True),
+        "mirrored_own_erasing": _View(standard, own_erasing, mirrored=True, jittered=False),
+        "strong": _View(strong, strong, strong=True),
+    }
+    return plans[kind]
 
 
 def _limit(shift: int, length: int) -> int:

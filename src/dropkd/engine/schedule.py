@@ -17,13 +17,13 @@ class Schedule:
 
     Args:
         kind: ``cosine`` (half a cosine from 1 to 0 after the warm-up), ``step`` (times ``decay_factor`` after each
-            milestone) or ``constant``.
+            milestone), ``exponential`` (times ``decay_factor`` after each epoch) or ``constant``.
         total_steps: optimiser steps of the whole run.
         steps_per_epoch: optimiser steps of an epoch.
         warmup_steps: steps over which the factor rises linearly from 1 / warmup_steps to 1.
         milestones: epochs after which a ``step`` schedule decays, counted as epochs done: with 150 the 151st epoch is
             the first at the lower rate.
-        decay_factor: factor at each milestone.
+        decay_factor: factor at each milestone, or after each epoch.
 
     Example:
         >>> Schedule("step", 10, 1, milestones=(5,), decay_factor=0.1).factor(5)
@@ -44,9 +44,11 @@ class Schedule:
         if self.kind == "cosine":
             span = max(1, self.total_steps - self.warmup_steps)
             return 0.5 * (1 + math.cos(math.pi * (step - self.warmup_steps) / span))
+        epoch = step // self.steps_per_epoch
         if self.kind == "step":
-            epoch = step // self.steps_per_epoch
             return float(self.decay_factor ** sum(epoch >= milestone for milestone in self.milestones))
+        if self.kind == "exponential":
+            return float(self.decay_factor**epoch)
         return 1.0
 
     def apply(self, optimizer: Optimizer, step: int) -> None:

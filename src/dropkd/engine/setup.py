@@ -315,7 +315,7 @@ def _choose_recipe(config: ResolvedConfig, data: ImageData, view_size: tuple[int
     return Recipe(
         augmentation=default.augmentation if chosen.augmentation == "auto" else chosen.augmentation,
         flip=chosen.flip,
-        crop_padding=default.crop_padding,
+        crop_padding=default.crop_padding if chosen.crop_padding is None else chosen.crop_padding,
         scale=default.scale,
         erase_probability=chosen.erase_probability,
         color_jitter=chosen.color_jitter,
