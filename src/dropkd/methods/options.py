@@ -145,6 +145,8 @@ def _describe_type(annotation: Any) -> str:
         return ", ".join([_describe_type(inner), *(text for limit in limits for text in _describe_limits(limit))])
     if origin is Literal:
         return "one of " + ", ".join(repr(choice) for choice in get_args(annotation))
+    if origin is tuple:
+        return f"a list, each {_describe_type(get_args(annotation)[0])}"
     if origin is Union or type(annotation).__name__ == "UnionType":
         return " or ".join(_describe_type(choice) for choice in get_args(annotation))
     words = {

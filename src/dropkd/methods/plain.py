@@ -15,14 +15,29 @@ __all__ = ["Plain"]
 class Plain(Method):
     """Plain training: the engine's cross-entropy and nothing else.
 
+    Equation:
+        L = CE(z, y)
+
+        z are the student's logits, y is the label. The other methods are compared with it.
+
     Terms:
-        none.
+        none; the cross-entropy has weight 1.
 
     Trains:
         nothing of its own.
 
     Args:
         pair: the shapes of the student; a teacher is not needed.
+
+    Note:
+        With a teacher at hand it is still not asked.
+
+    Example:
+        >>> import torch, dropkd
+        >>> student = dropkd.models.build_network("cifar_resnet8", num_classes=10, image_size=(32, 32))
+        >>> losses = dropkd.Distiller(student, None, "plain")(torch.rand(4, 3, 32, 32), torch.arange(4))
+        >>> sorted(losses.raw)
+        ['cross_entropy']
     """
 
     student_reads: ClassVar[frozenset[str]] = frozenset({"logits"})
