@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dropkd.contracts import Batch, Outputs, Pair, Shapes
+from dropkd.contracts import Batch, LabelChange, Outputs, Pair, Shapes
 from dropkd.engine.distiller import Distiller
 from dropkd.errors import ConfigError, ModelError
 from dropkd.functional import (
@@ -25,18 +25,19 @@ from dropkd.functional import (
     rank_regularization_loss,
     update_memory,
 )
+from dropkd.functional.precision import full_precision
 from dropkd.methods.method import Method
 from dropkd.models import Network, build_network
 from dropkd.testing import check_method
 
 
 class TwoViews(Method):
-    """As MLD: a weak and a strong view, both labelled, and the teacher's answer to both."""
+    """As MLD: a standard and a strong view, both labelled, and the teacher's answer to both."""
 
     student_reads = teacher_reads = frozenset({"logits"})
     terms = {"levels": 0.9}  # noqa: RUF012
     label_space_terms = frozenset({"levels"})
-    views = ("weak", "strong")
+    views = ("standard", "strong")
     labelled_views = 2
     cross_entropy_weight = 0.2
 
@@ -67,10 +68,11 @@ class Memory(Method):
         super().restrict_terms(names)
         self.project.requires_grad_(bool(self.active))
 
+    @full_precision
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
         if not self.active:
             return {}
-        code = F.normalize(self.project(student.embedding).float(), dim=1)
+        code = F.normalize(self.project(student.embedding), dim=1)
         others = (self.labels[batch.index].unsqueeze(1) != self.labels).float().multinomial(5)
         scores = crd_scores(code, self.memory, torch.cat((batch.index.unsqueeze(1), others), dim=1))
         self.memory.copy_(update_memory(self.memory, batch.index, code))
@@ -83,9 +85,9 @@ class Relabelling(Method):
     student_reads = frozenset({"logits", "embedding"})
     terms = {"weighted": 1.0, "rank": 1.0}  # noqa: RUF012
     cross_entropy_weight = 0.0
+    least_batch = 2
     labels: Tensor
     next_labels: Tensor
-    seen_epoch: Tensor
 
     def __init__(self, pair: Pair) -> None:
         super().__init__(pair)
@@ -94,7 +96,6 @@ class Relabelling(Method):
         self.attend = nn.Linear(pair.student.embedding, 1)
         self.register_buffer("labels", pair.targets.clone())
         self.register_buffer("next_labels", pair.targets.clone())
-        self.register_buffer("seen_epoch", torch.zeros((), dtype=torch.int64))
 
     def restrict_terms(self, names: Collection[str]) -> None:
         super().restrict_terms(names)
@@ -103,11 +104,15 @@ class Relabelling(Method):
     def targets(self, batch: Batch) -> Tensor:
         return self.labels[batch.index]
 
+    def end_epoch(self, epoch: int) -> list[LabelChange]:
+        changed = (self.labels != self.next_labels).nonzero().flatten().tolist()
+        changes = [LabelChange(i, int(self.labels[i]), int(self.next_labels[i])) for i in changed]
+        self.labels.copy_(self.next_labels)
+        return changes
+
+    @full_precision
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
-        if batch.epoch > self.seen_epoch:
-            self.labels.copy_(self.next_labels)
-            self.seen_epoch.fill_(batch.epoch)
-        weights = torch.sigmoid(self.attend(student.embedding).float())
+        weights = torch.sigmoid(self.attend(student.embedding))
         logits, terms = weights * student.logits, {}
         if "weighted" in self.active:
             terms["weighted"] = F.cross_entropy(logits, self.targets(batch))
@@ -148,6 +153,7 @@ class AllStages(Method):
         super().restrict_terms(names)
         self.projectors.requires_grad_(bool(self.active))
 
+    @full_precision
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
         if not self.active:
             return {}
@@ -155,7 +161,7 @@ class AllStages(Method):
             (a.embedding[:, :, None, None], *a.maps[::-1]) for a in (student, self.require_teacher(teacher).detach())
         ]
         pairs = [pool_to_common_grid(s, t) for s, t in zip(*sides, strict=False)]
-        projected = [project(s).float() for project, (s, _) in zip(self.projectors, pairs, strict=True)]
+        projected = [project(s) for project, (s, _) in zip(self.projectors, pairs, strict=True)]
         return {"review": hcl_loss(projected, [t for _, t in pairs])}
 
 
@@ -198,9 +204,9 @@ def test_relabelled_samples_change_in_the_next_epoch_and_the_original_labels_sta
     batch = Batch(torch.arange(8) % 4, torch.arange(8), epoch=0)
     method(answer, None, batch)
     assert torch.equal(method.targets(batch), batch.target)
-    later = Batch(batch.target, batch.index, epoch=1)
-    method(answer, None, later)
-    assert (method.targets(later) != batch.target).any()
+    changes = method.end_epoch(0)
+    assert [change.index for change in changes] == (method.targets(batch) != batch.target).nonzero().flatten().tolist()
+    assert changes
     assert torch.equal(method.pair.targets, batch.target)
 
 

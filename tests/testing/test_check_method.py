@@ -37,7 +37,7 @@ class Good(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         if "match" not in self.active:
             return {}
-        projected = self.project(student.embedding).float()
+        projected = self.project(student.embedding)
         return {"match": self.measure(projected, teacher.embedding.detach(), batch)}
 
     def measure(self, projected: Tensor, goal: Tensor, batch: Batch) -> Tensor:
@@ -275,7 +275,7 @@ def test_labels_of_another_shape_are_found() -> None:
         def targets(self, batch: Batch) -> Tensor:
             return batch.target[:2]
 
-    assert "targets must return (B,) or (B, K), got (2,)" in complaints(Wrong)
+    assert "targets must return (B,) or (B, K), here (6,) or (6, 7), got (2,)" in complaints(Wrong)
 
 
 def test_a_deployed_nothing_is_found() -> None:
