@@ -188,9 +188,13 @@ def check_teacher(job: Job, observer: Observer) -> Answers | None:
 
 def _cap_warmups(config: ResolvedConfig, distiller: Distiller) -> None:
     """Shorten the method's own warm-ups to their share of the published trainings, 20 of 240 epochs."""
-    if config.method.warmup_epochs is None:
+    given = config.method.warmup_epochs
+    if given is None or isinstance(given, dict):
         longest = config.training.epochs / _EPOCHS_TO_WARMUP
-        distiller.warmups = {name: min(epochs, longest) for name, epochs in distiller.warmups.items()}
+        distiller.warmups = {
+            name: epochs if name in (given or {}) else min(epochs, longest)
+            for name, epochs in distiller.warmups.items()
+        }
 
 
 def _check_batch(config: ResolvedConfig, distiller: Distiller) -> None:
