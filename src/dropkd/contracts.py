@@ -40,8 +40,9 @@ class Outputs(NamedTuple):
 
     Args:
         logits: (B, K), before any softmax.
-        maps: feature maps (B, C, H, W) from shallow to deep; a transformer's tokens are folded to their grid and its
-            prefix tokens (class, register, distillation) are dropped.
+        maps: feature maps (B, C, H, W) from shallow to deep, one of each stage and none of the stem before them; a
+            transformer's tokens are folded to their grid and its prefix tokens (class, register, distillation) are
+            dropped.
         embedding: (B, D), what the classifier sees.
         classifier: (K, D), the weight of the linear layer that turns the embedding into the logits, the model's own and
             not a copy, so that gradients to it train the model; None where no such layer does (two heads, a nonlinear

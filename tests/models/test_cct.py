@@ -13,9 +13,9 @@ def test_has_about_as_many_parameters_as_in_the_paper(name: str, millions: float
     assert count_parameters(create_model(name, num_classes=10)) / 1e6 == pytest.approx(millions, abs=0.02)
 
 
-def test_two_convolutions_quarter_the_grid() -> None:
+def test_maps_are_the_blocks_on_the_quartered_grid() -> None:
     shapes = build_network("cct_2_3x2", num_classes=10, image_size=28).shapes
-    assert shapes.maps == ((64, 14, 14), (128, 7, 7), (128, 7, 7))
+    assert shapes.maps == ((128, 7, 7), (128, 7, 7))
     assert shapes.embedding == 128
 
 

@@ -79,6 +79,20 @@ def test_last_module_of_each_resolution_gives_a_map() -> None:
     assert torch.equal(answer.logits, model(pixels))
 
 
+def test_stem_before_stages_of_several_layers_gives_no_map() -> None:
+    def make_stage(channels_in: int, channels: int) -> nn.Sequential:
+        first = nn.Conv2d(channels_in, channels, 3, stride=2, padding=1)
+        return nn.Sequential(first, nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU())
+
+    stem = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 5)]
+    for first in (stem, [nn.Sequential(*stem)], [*stem, nn.MaxPool2d(2)]):
+        model = nn.Sequential(*first, make_stage(8, 16), make_stage(16, 32), *head)
+        assert [c for c, _, _ in wrap_model(model, image_size=32).shapes.maps] == [16, 32]
+        named = wrap_model(model, image_size=32, map_modules=["0", str(len(first) + 1)])
+        assert [c for c, _, _ in named.shapes.maps] == [8, 32]
+
+
 def test_named_modules_give_the_maps() -> None:
     network = wrap_model(Plain(), image_size=32, map_modules=["body.0", "body.2"])
     assert network.shapes.maps == ((16, 16, 16), (32, 8, 8))

@@ -13,10 +13,10 @@ from dropkd.models import Network, build_network, count_parameters
 PYRAMID = [32, 16, 8, 4, 2]
 # name: image size, sides of the maps, width of the deepest map, width of the embedding.
 MODELS = {
-    "resnet18": (64, PYRAMID, 512, 512),
-    "resnet50": (64, PYRAMID, 2048, 2048),
+    "resnet18": (64, PYRAMID[1:], 512, 512),
+    "resnet50": (64, PYRAMID[1:], 2048, 2048),
     "mobilenetv2_100": (64, PYRAMID, 320, 1280),
-    "mobilenetv3_small_100": (64, PYRAMID, 576, 1024),
+    "mobilenetv3_small_100": (64, PYRAMID[1:], 576, 1024),
     "mobilenetv3_large_100": (64, PYRAMID, 960, 1280),
     "mobilevitv2_100": (64, PYRAMID, 512, 512),
     "efficientnet_lite0": (64, PYRAMID, 320, 1280),
@@ -27,7 +27,7 @@ MODELS = {
     "deit_tiny_distilled_patch16_224": (64, [4] * 4, 192, 192),
     "vit_base_patch14_reg4_dinov2": (28, [2] * 4, 768, 768),
     # Heads out of the ordinary: a convolution, a norm in the classifier, logits of all tokens, two branches.
-    "resnetv2_18": (32, [16, 8, 4, 2, 1], 512, 512),
+    "resnetv2_18": (32, [8, 4, 2, 1], 512, 512),
     "efficientvit_m0": (64, [4, 2, 1], 192, 192),
     "volo_d1_224": (32, [4, 2], 384, 384),
     "crossvit_tiny_240": (240, [20, 14], 192, 288),
@@ -89,7 +89,30 @@ def _compare(name: str, size: int, modules: list[str], classifier: str, fold: An
 
 
 def test_cnn_taps_equal_hooks_set_by_hand() -> None:
-    _compare("resnet18", 64, ["act1", "layer1", "layer2", "layer3", "layer4"], "fc", lambda out: out)
+    _compare("resnet18", 64, ["layer1", "layer2", "layer3", "layer4"], "fc", lambda out: out)
+
+
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        ("regnetx_002", PYRAMID[1:]),
+        ("densenet121", PYRAMID[1:]),
+        ("test_byobnet", PYRAMID[1:]),
+        ("hrnet_w18_small", PYRAMID[1:]),
+        ("inception_v4", [17, 7, 3, 1]),
+        ("ghostnet_050", PYRAMID[1:]),
+        ("dla34", [64, *PYRAMID]),
+        ("efficientnet_b0", PYRAMID),
+        ("rexnet_100", PYRAMID),
+        ("vgg11_bn", [64, *PYRAMID]),
+        ("xception41", PYRAMID),
+    ],
+)
+def test_first_map_is_that_of_the_first_stage(name: str, sides: list[int]) -> None:
+    size = 75 if name.startswith("inception") else 64
+    with torch.device("meta"):
+        maps = build_network(name, num_classes=5, image_size=size).shapes.maps
+    assert [height for _, height, _ in maps] == sides
 
 
 def test_mobile_cnn_taps_equal_hooks_set_by_hand() -> None:
@@ -181,5 +204,5 @@ def test_a_subclass_that_changes_the_call_is_tapped_by_hooks_instead() -> None:
     images = torch.rand(2, 3, 32, 32)
     answer = network(images)
     assert torch.equal(answer.logits, model(network.preprocessing(images, crop=True)))
-    assert len(answer.maps) == 5
+    assert len(answer.maps) == 4
     assert answer.embedding.shape == (2, 512)

@@ -14,14 +14,14 @@ from dropkd.models import build_network, count_parameters
 
 # name: sides of the maps for images of 64 pixels, width of the deepest map, width of the embedding.
 MODELS = {
-    "torchvision/resnet18": ([32, 16, 8, 4, 2], 512, 512),
+    "torchvision/resnet18": ([16, 8, 4, 2], 512, 512),
     "vit_b_16": ([4] * 4, 768, 768),
     "swin_t": ([16, 8, 4, 2], 768, 768),
-    "mobilenet_v3_small": ([32, 16, 8, 4, 2], 576, 1024),
-    "torchvision/densenet121": ([32, 16, 8, 4, 2], 1024, 1024),
-    "shufflenet_v2_x0_5": ([32, 16, 8, 4, 2], 1024, 1024),
-    "squeezenet1_1": ([31, 15, 7, 3], 512, 512),
-    "googlenet": ([32, 16, 8, 4, 2], 1024, 1024),
+    "mobilenet_v3_small": ([16, 8, 4, 2], 576, 1024),
+    "torchvision/densenet121": ([16, 8, 4, 2], 1024, 1024),
+    "shufflenet_v2_x0_5": ([8, 4, 2], 1024, 1024),
+    "squeezenet1_1": ([15, 7, 3], 512, 512),
+    "googlenet": ([16, 8, 4, 2], 1024, 1024),
 }
 
 
@@ -62,7 +62,21 @@ def _compare(name: str, modules: list[str], classifier: str, fold: Any) -> None:
 
 
 def test_cnn_taps_equal_hooks_set_by_hand() -> None:
-    _compare("torchvision/resnet18", ["relu", "layer1", "layer2", "layer3", "layer4"], "fc", lambda out: out)
+    _compare("torchvision/resnet18", ["layer1", "layer2", "layer3", "layer4"], "fc", lambda out: out)
+
+
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        ("torchvision/vgg11_bn", [64, 32, 16, 8, 4, 2]),
+        ("torchvision/mobilenet_v2", [32, 16, 8, 4, 2]),
+        ("torchvision/maxvit_t", [56, 28, 14, 7]),
+    ],
+)
+def test_first_map_is_that_of_the_first_stage(name: str, sides: list[int]) -> None:
+    with torch.device("meta"):
+        maps = build_network(name, num_classes=5, image_size=224 if "maxvit" in name else 64).shapes.maps
+    assert [height for _, height, _ in maps] == sides
 
 
 def test_vit_taps_equal_hooks_set_by_hand_without_the_class_token() -> None:

@@ -128,13 +128,10 @@ class CCT(nn.Module):
         return self.head
 
     def tapped(self, x: Tensor) -> Outputs:
-        """Return logits, maps (all convolutions but the last, up to four blocks) and embedding."""
+        """Return logits, maps (of up to four blocks) and embedding."""
         maps = []
         for step in self.tokenizer:
             x = step(x)
-            maps.append(x)
-        # What the last convolution gives has the grid of the blocks and is the least deep of them.
-        maps.pop()
         tokens = x.flatten(2).transpose(1, 2) + self.pos_embed
         chosen = spread_evenly(len(self.blocks))
         for number, block in enumerate(self.blocks):

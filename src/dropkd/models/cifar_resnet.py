@@ -81,13 +81,12 @@ class CifarResNet(nn.Module):
         return self.fc
 
     def tapped(self, x: Tensor) -> Outputs:
-        """Return logits, the map of the stem and of each stage after its ReLU, and the pooled embedding."""
-        stem = self.relu(self.bn1(self.conv1(x)))
-        first = self.layer1(stem)
+        """Return logits, the map of each stage after its ReLU, and the pooled embedding."""
+        first = self.layer1(self.relu(self.bn1(self.conv1(x))))
         second = self.layer2(first)
         third = self.layer3(second)
         embedding = self.avgpool(third).flatten(1)
-        return Outputs(self.fc(embedding), (stem, first, second, third), embedding)
+        return Outputs(self.fc(embedding), (first, second, third), embedding)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (B, K) of normalised images (B, 3, H, W)."""

@@ -13,6 +13,7 @@ from dropkd.contracts import Outputs
 from dropkd.errors import ModelError
 from dropkd.models.hooks import HookTaps, find_logits, find_module, list_modules
 from dropkd.models.scan import Scan, scan_modules
+from dropkd.models.stem import drop_stem, starts_with_stem
 from dropkd.models.taps import IntermediatesTaps, TappedTaps, Taps, classify, has_intermediates, offer_embedding
 from dropkd.models.tokens import spread_evenly
 
@@ -60,7 +61,7 @@ def _try_intermediates(model: nn.Module, image: Tensor) -> tuple[Taps, Outputs] 
         return None
     if not _are_alike(logits, expected):
         return None
-    taps.indices = _choose_maps(found)
+    taps.indices = _choose_maps(model, found)
     return taps, Outputs(logits, tuple(found[i] for i in taps.indices), embedding)
 
 
@@ -83,13 +84,16 @@ def _part_head(model: nn.Module, image: Tensor, features: Any) -> IntermediatesT
     return IntermediatesTaps(whole_head=not _are_equal(classify(model, embedding), logits))
 
 
-def _choose_maps(maps: Sequence[Tensor]) -> tuple[int, ...]:
-    """Return the deepest map of each resolution; of maps with a single one, up to four evenly spaced."""
+def _choose_maps(model: nn.Module, maps: Sequence[Tensor]) -> tuple[int, ...]:
+    """Return the deepest map of each resolution but the stem's; of maps with a single one, up to four evenly spaced."""
     sizes = [tuple(m.shape[-2:]) for m in maps]
     if len(set(sizes)) == 1:
         return spread_evenly(len(sizes))
     last = {size: number for number, size in enumerate(sizes)}
-    return tuple(sorted(last.values()))
+    chosen = sorted(last.values())
+    if chosen[0] == 0 and starts_with_stem(model, len(maps)):
+        chosen.pop(0)
+    return tuple(chosen)
 
 
 def _set_hooks(
@@ -99,7 +103,7 @@ def _set_hooks(
     channels_first = getattr(model, "output_fmt", "NCHW") != "NHWC"
     if map_modules is None:
         known = _know_map_modules(model)
-        map_modules, channels_first = (scan.map_modules, True) if known is None else known
+        map_modules, channels_first = (drop_stem(model, scan.map_modules), True) if known is None else known
     for name in (*map_modules, *([] if embedding_module is None else [embedding_module])):
         find_module(model, name)
     classifier = _require_classifier(model, scan) if embedding_module is None else None
@@ -114,7 +118,7 @@ def _set_hooks(
 def _know_map_modules(model: nn.Module) -> tuple[tuple[str, ...], bool] | None:
     """Return the modules that give the maps of torchvision's transformers, which no change of resolution tells.
 
-    Their maps are tokens, or have the channels last; the second value is whether they have the channels first.
+    Their maps may be tokens, or have the channels last; the second value is whether they have the channels first.
     """
     if not type(model).__module__.startswith("torchvision."):
         return None
@@ -125,6 +129,9 @@ def _know_map_modules(model: nn.Module) -> tuple[tuple[str, ...], bool] | None:
         # Patch embedding and merging take turns with the stages.
         stages = [name for name, _ in model.get_submodule("features").named_children()][1::2]
         return tuple(f"features.{name}" for name in stages), False
+    if type(model).__name__ == "MaxVit":
+        # Its stem is as long as a block.
+        return tuple(f"blocks.{name}" for name, _ in model.get_submodule("blocks").named_children()), True
     return None
 
 

@@ -42,7 +42,7 @@ def wrap_model(
         interpolation: ``bilinear`` (the default), ``bicubic`` or ``nearest``.
         crop_fraction: the centre part, per side, that the model is shown in evaluation; by default all.
         map_modules: names of the modules whose outputs are the maps, shallow to deep: (B, C, H, W), or tokens
-            (B, N, D). Where None, the last module of each resolution, found by one dry run.
+            (B, N, D). Where None, the last module of each resolution after the stem, found by one dry run.
         embedding_module: name of the module whose output is the embedding; where None, it is what the last
             linear layer sees.
         name: how the model is called in messages and run folders.
