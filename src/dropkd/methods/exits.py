@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from dropkd.functional.checks import check_batch
 
-__all__ = ["TokenExit", "make_convolution_exit"]
+__all__ = ["TokenExit", "count_last_cells", "make_convolution_exit"]
 
 # The authors' networks have four stages, so that the first is three steps from the last.
 _MOST_STEPS = 3
@@ -64,6 +64,17 @@ def make_convolution_exit(channels: int, width: int, num_classes: int, stages_le
     layers = halvings if steps else [nn.Conv2d(channels, width, 1)]
     branch = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
     return branch.apply(_initialize)
+
+
+def count_last_cells(grid: tuple[int, int], stages_left: int) -> int:
+    """Return how many cells such an exit comes down to before the average.
+
+    Example:
+        >>> count_last_cells((8, 5), 2)
+        4
+    """
+    parts = 1 << min(stages_left, _MOST_STEPS)
+    return math.ceil(grid[0] / parts) * math.ceil(grid[1] / parts)
 
 
 class TokenExit(nn.Module):

@@ -14,7 +14,7 @@ from dropkd.errors import ConfigError, ModelError
 from dropkd.functional.ofa import ofa_loss
 from dropkd.functional.precision import full_precision
 from dropkd.functional.standardization import standardize_logits
-from dropkd.methods.exits import TokenExit, make_convolution_exit
+from dropkd.methods.exits import TokenExit, count_last_cells, make_convolution_exit
 from dropkd.methods.method import Method
 from dropkd.methods.options import Temperature
 from dropkd.methods.stages import Stages
@@ -109,7 +109,17 @@ class OFAKD(Method):
         self.gamma, self.temperature, self.standardize = gamma, temperature, standardize
         count = _count_branches(pair, stages)
         self.stage_gammas = _spread(gamma if stage_gamma is None else stage_gamma, count)
-        self.branches = nn.ModuleList(_make_branches(pair, branches)[-count:])
+        places = list(enumerate(reversed(pair.student.maps)))[count - 1 :: -1]
+        if branches == "tokens" or (branches == "auto" and _is_isotropic(pair)):
+            width = pair.student.embedding
+            exits: list[nn.Module] = [TokenExit(c, (h, w), width, pair.num_classes, left) for left, (c, h, w) in places]
+        else:
+            width = max(pair.student.embedding, pair.teacher.embedding if pair.teacher else 0)
+            exits = [make_convolution_exit(c, width, pair.num_classes, left) for left, (c, _, _) in places]
+            # Batch norm over one cell needs a second image.
+            if any(left and count_last_cells((h, w), left) == 1 for left, (_, h, w) in places):
+                self.least_batch = 2  # type: ignore[misc]
+        self.branches = nn.ModuleList(exits)
 
     def restrict_terms(self, names: Collection[str]) -> None:
         """Compute these terms only from now on, and freeze the branches where they are not among them."""
@@ -137,15 +147,10 @@ class OFAKD(Method):
         return standardize_logits(logits) if self.standardize else logits
 
 
-def _make_branches(pair: Pair, branches: Branches) -> list[nn.Module]:
-    """Return a branch for each of the student's maps, shallow to deep."""
-    maps, embedding = pair.student.maps, pair.student.embedding
-    one_grid = len(maps) > 1 and len({shape[1:] for shape in maps}) == 1
-    left = range(len(maps) - 1, -1, -1)
-    if branches == "tokens" or (branches == "auto" and one_grid):
-        return [TokenExit(c, (h, w), embedding, pair.num_classes, n) for (c, h, w), n in zip(maps, left, strict=True)]
-    width = max(embedding, pair.teacher.embedding if pair.teacher else 0)
-    return [make_convolution_exit(c, width, pair.num_classes, n) for (c, _, _), n in zip(maps, left, strict=True)]
+def _is_isotropic(pair: Pair) -> bool:
+    """Return whether the student has several maps, all on one grid, as transformers and mixers have."""
+    maps = pair.student.maps
+    return len(maps) > 1 and len({shape[1:] for shape in maps}) == 1
 
 
 def _count_branches(pair: Pair, stages: Stages) -> int:
