@@ -4,7 +4,7 @@
     python benchmarks/method_evidence.py --methods kd at      # some of them
     python benchmarks/method_evidence.py --table              # print what is there
 
-The teacher is the bundled transformer, the student a cifar_resnet8 that sees 2,400 of the bundled training images for 8
+The teacher is the bundled transformer, the student a cifar_resnet8 that sees 2,400 of the bundled training images for 16
 epochs: little enough that a teacher has something to add. Every method runs with its default options and weights, so
 this is a check that each method learns, not a comparison of tuned methods. The last epoch counts, so nothing is picked
 by the test images: the bundled 2,000, or with ``--idx FOLDER`` (the original Fashion-MNIST files) all 10,000.
@@ -136,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="by default every method")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--teacher", type=Path, default=Path("src/dropkd/demo/teacher.safetensors"))
     parser.add_argument("--idx", type=Path, help="folder of the original Fashion-MNIST files, for 10,000 test images")
