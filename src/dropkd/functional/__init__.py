@@ -21,7 +21,7 @@ from dropkd.functional.mld import batch_correlation_loss, class_correlation_loss
 from dropkd.functional.mldrkd import class_relation_loss, dfra_loss, sample_relation_loss
 from dropkd.functional.nst import nst_loss
 from dropkd.functional.ofa import ofa_loss
-from dropkd.functional.relations import cc_loss, pkt_loss, sp_loss
+from dropkd.functional.relations import cc_kernel_loss, cc_loss, pkt_loss, sp_loss
 from dropkd.functional.rkd import rkd_angle_loss, rkd_distance_loss
 from dropkd.functional.rsd import rsd_loss
 from dropkd.functional.scn import find_relabels, rank_regularization_loss
@@ -31,6 +31,7 @@ __all__ = [
     "at_loss",
     "attention_map",
     "batch_correlation_loss",
+    "cc_kernel_loss",
     "cc_loss",
     "class_activation_maps",
     "class_correlation_loss",

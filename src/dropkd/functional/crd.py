@@ -21,7 +21,8 @@ def crd_scores(embedding: Tensor, memory: Tensor, index: Tensor, temperature: fl
 
     Args:
         embedding: (B, D), of length 1; one network's.
-        memory: (N, D), the other network's; no gradient flows to it.
+        memory: (N, D), the other network's; no gradient flows to it. What the gradients need of it is copied, so it
+            may change before they are computed.
         index: (B, K + 1), places in the memory: each image's own first, then those of the K it is told from.
         temperature: similarities are divided by it; above 0.
 
@@ -46,8 +47,13 @@ def crd_scores(embedding: Tensor, memory: Tensor, index: Tensor, temperature: fl
             f"an embedding (B, D), a memory (N, D) and an index (B, K + 1) do not fit each other: "
             f"{tuple(embedding.shape)}, {tuple(memory.shape)}, {tuple(index.shape)}."
         )
-    others = memory.detach()[index]
-    return ((others @ embedding.unsqueeze(2)).squeeze(2) / temperature).exp()
+    memory = memory.detach()
+    if len(memory) < index.shape[1] * memory.shape[1]:
+        # All similarities at once take less memory and time than fetching D numbers for each of K + 1 places.
+        similarities = (embedding @ memory.clone().T).gather(1, index)
+    else:
+        similarities = (memory[index] @ embedding.unsqueeze(2)).squeeze(2)
+    return (similarities / temperature).exp()
 
 
 @full_precision

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,7 +11,7 @@ from torch.nn import functional as F
 from dropkd.functional.checks import check_batch, check_rows, check_same_shape
 from dropkd.functional.precision import full_precision
 
-__all__ = ["cc_loss", "pkt_loss", "sp_loss"]
+__all__ = ["cc_kernel_loss", "cc_loss", "pkt_loss", "sp_loss"]
 
 # Added to lengths and probabilities, as in the authors' code of PKT.
 _EPSILON = 1e-7
@@ -88,7 +90,7 @@ def cc_loss(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
         ConfigError: the batch is of one image.
 
     Note:
-        This is the form of the public benchmarks, not the kernel form of the paper.
+        This is the form of the public benchmarks; that of the paper is :func:`cc_kernel_loss`.
 
     References:
         Peng, Jin, Liu, Li, Wu, Liu, Zhou, Zhang, "Correlation Congruence for Knowledge Distillation",
@@ -102,6 +104,50 @@ def cc_loss(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
     check_batch(student_embedding, 2, "a correlation between the images of a batch")
     gaps = (student_embedding - teacher_embedding).abs()
     return (gaps[:-1] * gaps[1:]).sum(dim=1).mean()
+
+
+@full_precision
+def cc_kernel_loss(student_embedding: Tensor, teacher_embedding: Tensor, gamma: float = 0.4, order: int = 2) -> Tensor:
+    """Squared distance between the similarities of the images of a batch, by a Gaussian kernel's Taylor series.
+
+    Args:
+        student_embedding: (B, D), projected; at least two images.
+        teacher_embedding: (B, D'), projected by a layer that learns too, so that gradients flow to it.
+        gamma: of the kernel exp(-gamma d^2) between embeddings scaled to length 1; above 0.
+        order: the highest power in the series.
+
+    Returns:
+        A scalar, averaged over all B x B pairs.
+
+    Raises:
+        ModelError: other numbers of rows.
+        ConfigError: the batch is of one image.
+
+    Note:
+        A public re-implementation uses weight 100 with these defaults; another leaves the embeddings as long as they
+        are and takes the norm without squaring it.
+
+    References:
+        Peng, Jin, Liu, Li, Wu, Liu, Zhou, Zhang, "Correlation Congruence for Knowledge Distillation",
+        ICCV 2019.
+
+    Example:
+        >>> apart, alike = torch.eye(2), torch.ones(2, 2)
+        >>> round(cc_kernel_loss(apart, alike, gamma=0.5, order=1).item(), 4)  # half of exp(-1) squared
+        0.0677
+    """
+    check_rows(student_embedding, teacher_embedding)
+    check_batch(student_embedding, 2, "a correlation between the images of a batch")
+    student, teacher = (_expand_kernel(e.flatten(1), gamma, order) for e in (student_embedding, teacher_embedding))
+    return (student - teacher).square().mean()
+
+
+def _expand_kernel(embedding: Tensor, gamma: float, order: int) -> Tensor:
+    """Return (B, B), the Taylor series of exp(-gamma |f_i - f_j|^2) in the cosine of f_i and f_j."""
+    directions = F.normalize(embedding, dim=1)
+    cosines = directions @ directions.T
+    powers = ((2 * gamma) ** p / math.factorial(p) * cosines**p for p in range(order + 1))
+    return math.exp(-2 * gamma) * torch.stack(list(powers)).sum(dim=0)
 
 
 def _share_similarity(embedding: Tensor) -> Tensor:

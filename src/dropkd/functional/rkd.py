@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from dropkd.functional.checks import check_batch, check_rows
 from dropkd.functional.precision import full_precision
@@ -13,6 +14,10 @@ __all__ = ["rkd_angle_loss", "rkd_distance_loss"]
 
 # Least squared distance of two images, as in the authors' code: equal rows count as 1e-6 apart.
 _LEAST_SQUARE = 1e-12
+
+# Numbers in the largest tensor that the angles make: 32 MB of float32, above which the allocator of Linux gives memory
+# back at once. A batch of 64 is done in one go, one of 512, whose cosines alone are 134 million numbers, in parts.
+_MOST_NUMBERS = 2**23
 
 
 @full_precision
@@ -55,10 +60,15 @@ def rkd_angle_loss(student_embedding: Tensor, teacher_embedding: Tensor) -> Tens
         teacher_embedding: (B, D'); no gradient flows to it.
 
     Returns:
-        A scalar, averaged over all B x B x B triples, degenerate ones among them.
+        A scalar, averaged over all B x B x B triples, degenerate ones among them: an image with itself makes the cosine
+        0, an image seen twice from another the cosine 1. So one or two images give 0.
 
     Raises:
         ModelError: other numbers of rows.
+
+    Note:
+        The angles at a few images at a time are compared, and computed again for the gradient where there are more, so
+        that memory grows with B x (B + D) and not with B x B x (B + D). The sum is the same.
 
     References:
         Park, Kim, Lu, Cho, "Relational Knowledge Distillation", CVPR 2019.
@@ -69,8 +79,16 @@ def rkd_angle_loss(student_embedding: Tensor, teacher_embedding: Tensor) -> Tens
         0.0
     """
     check_rows(student_embedding, teacher_embedding)
-    student = _measure_cosines(student_embedding.flatten(1))
-    return F.smooth_l1_loss(student, _measure_cosines(teacher_embedding.detach().flatten(1)))
+    student, teacher = student_embedding.flatten(1), teacher_embedding.detach().flatten(1)
+    images = len(student)
+    step = max(1, _MOST_NUMBERS // (images * max(images, student.shape[1], teacher.shape[1])))
+    if step >= images:
+        return _add_gaps(student, teacher, 0, images) / images**3
+    parts = [
+        checkpoint(_add_gaps, student, teacher, first, step, use_reentrant=False, preserve_rng_state=False)
+        for first in range(0, images, step)
+    ]
+    return torch.stack(parts).sum() / images**3
 
 
 def _measure_distances(embedding: Tensor, squared: bool) -> Tensor:
@@ -86,6 +104,14 @@ def _measure_distances(embedding: Tensor, squared: bool) -> Tensor:
     return distances / (distances.sum() / (distances.numel() - len(embedding)))
 
 
-def _measure_cosines(embedding: Tensor) -> Tensor:
-    directions = F.normalize(embedding.unsqueeze(0) - embedding.unsqueeze(1), dim=2)
+def _add_gaps(student: Tensor, teacher: Tensor, first: int, count: int) -> Tensor:
+    """Return the sum of the distances between the cosines at some of the images."""
+    corners = slice(first, first + count)
+    ours, theirs = _measure_cosines(student, corners), _measure_cosines(teacher, corners)
+    return F.smooth_l1_loss(ours, theirs, reduction="sum")
+
+
+def _measure_cosines(embedding: Tensor, corners: slice) -> Tensor:
+    """Return (corners, B, B), the cosine of the angle at each corner between each two images."""
+    directions = F.normalize(embedding.unsqueeze(0) - embedding[corners].unsqueeze(1), dim=2)
     return directions @ directions.mT
