@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from dropkd.contracts import Batch, Outputs, Pair
+from dropkd.errors import ConfigError
 from dropkd.methods.method import Method
 from dropkd.testing import ContractError, check_method
+
+from .wrong_methods import complaints
 
 
 class Good(Method):
@@ -42,12 +46,6 @@ class Good(Method):
 
     def measure(self, projected: Tensor, goal: Tensor, batch: Batch) -> Tensor:
         return (projected - goal).square().mean()
-
-
-def complaints(cls: type[Method]) -> str:
-    with pytest.raises(ContractError) as caught:
-        check_method(cls)
-    return str(caught.value)
 
 
 def test_a_method_that_keeps_the_contract_passes() -> None:
@@ -88,6 +86,17 @@ def test_something_else_than_a_method_is_found() -> None:
         ({"terms": {"match": 1.0, "cross_entropy": 1.0}}, "is the engine's"),
         ({"label_space_terms": frozenset({"logit"})}, "label_space_terms holds 'logit'"),
         ({"labelled_views": 2}, "labelled_views must be from 1 to 1"),
+        ({"views": ("standard", "weak")}, "views holds 'weak'; the views are standard, mirrored"),
+        ({"views": ()}, "labelled_views must be from 1 to 0, the number of its views, got 1"),
+        ({"warmup_epochs": -1}, "warmup_epochs must be a number of at least 0, got -1"),
+        (
+            {"warmup_of": lambda self, term: None},
+            "warmup_of('match') must be a number of epochs of at least 0",
+        ),
+        ({"cross_entropy_weight": float("nan")}, "cross_entropy_weight must be a number of at least 0, got nan"),
+        ({"least_batch": 0}, "least_batch must be a whole number of at least 1, got 0"),
+        ({"terms": {"match it": 1.0}}, "the term 'match it' must be a name of letters, digits and _"),
+        ({"terms": {"matched": 1.0}}, "with the terms {matched} active it returns {}: return the active terms"),
         ({"terms": {"match": 1.0, "more": 1.0}}, "with the terms {match, more} active it returns {match}"),
         ({"terms": {}}, "with the terms {} active it returns {match}"),
         ({"teacher_reads": frozenset({"maps"})}, "reads what it does not declare"),
@@ -106,6 +115,88 @@ def test_an_option_without_description_is_found() -> None:
         """Nothing is said of width."""
 
     assert "option 'width' is not described" in complaints(Wrong)
+
+
+def test_a_default_that_its_own_annotation_refuses_is_found() -> None:
+    class Wrong(Good):
+        """A method.
+
+        Args:
+            width: of the projection.
+        """
+
+        def __init__(self, pair: Pair, *, width: Annotated[int, Ge(1)] = 0) -> None:
+            super().__init__(pair)
+
+    words = "a default is not what its own annotation allows: method.width must be a whole number, at least 1, got 0."
+    assert words in complaints(Wrong)
+
+
+def test_an_option_that_the_class_does_not_have_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'method\.widths' of Good\. Did you mean 'width'\?"):
+        check_method(Good, {"widths": 4})
+
+
+class Chooser(Good):
+    """A method whose option says what it reads and sees.
+
+    Args:
+        pair: the shapes.
+        mirrored: compare the student with its own answer to the mirror image.
+    """
+
+    def __init__(self, pair: Pair, *, mirrored: bool = False) -> None:
+        super().__init__(pair)
+        self.mirrored = mirrored
+        if mirrored:
+            self.student_reads, self.teacher_reads = frozenset({"logits"}), frozenset()
+            self.views = self.choose_views()
+            self.project.requires_grad_(False)
+
+    def choose_views(self) -> tuple[str, ...]:
+        return ("standard", "mirrored")
+
+    def restrict_terms(self, names: Any) -> None:
+        super().restrict_terms(names)
+        self.project.requires_grad_("match" in self.active and not self.mirrored)
+
+    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+        if not self.mirrored or not self.active:
+            return super().forward(student, teacher, batch)  # type: ignore[arg-type]
+        first, second = (view.logits for view in student.split(2))
+        return {"match": (first - second.detach()).square().mean()}
+
+
+def test_what_a_method_reads_and_sees_may_depend_on_its_options() -> None:
+    check_method(Chooser)
+    check_method(Chooser, {"mirrored": True})
+
+
+def test_a_constructor_that_fails_is_told_once() -> None:
+    class Wrong(Good):
+        __doc__ = Good.__doc__
+
+        def __init__(self, pair: Pair, *, width: int = 4) -> None:
+            super().__init__(pair)
+            self.project = nn.Linear(pair.student.maps[5][0], width)
+
+    what = "what it asks for once it is built: it raised IndexError: tuple index out of range"
+    assert complaints(Wrong) == f"Wrong breaks the contract of a method:\n* {what}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"choose_views": lambda self: ("standard", "weak")}, "views holds 'weak'"),
+        ({"choose_views": lambda self: ("standard",)}, "with one image (its least_batch is 1) it raised IndexError"),
+    ],
+)
+def test_a_wrong_wish_of_an_option_is_found(changes: dict[str, Any], words: str) -> None:
+    wrong = type("Wrong", (Chooser,), {"__doc__": Chooser.__doc__, **changes})
+    check_method(wrong)
+    with pytest.raises(ContractError) as caught:
+        check_method(wrong, {"mirrored": True})
+    assert words in str(caught.value)
 
 
 def test_a_constructor_that_takes_options_by_place_is_found() -> None:
@@ -232,6 +323,27 @@ def test_a_projector_that_nothing_trains_is_found() -> None:
             self.idle = nn.Linear(width, 1)
 
     assert "'idle.weight' asks for a gradient but gets none" in complaints(Wrong)
+
+
+def _shrink(self: Good, projected: Tensor, goal: Tensor, batch: Batch) -> Tensor:
+    return (projected.float() - goal.float()).square().mean()
+
+
+def _mix(self: Good, projected: Tensor, goal: Tensor, batch: Batch) -> Tensor:
+    return (projected @ torch.ones(goal.shape[1], 1)).mean() - goal.mean()
+
+
+@pytest.mark.parametrize(
+    ("measure", "words"),
+    [
+        (_shrink, "in double precision the term 'match' must be float64 for answers in float64, got torch.float32"),
+        (_mix, "in double precision it raised RuntimeError"),
+    ],
+)
+def test_double_precision_that_gets_lost_is_found(measure: Any, words: str) -> None:
+    text = complaints(_measure_like(measure))
+    assert words in text
+    assert "compute in the precision of the answers, and convert to float32 only what is of less" in text
 
 
 def test_half_precision_under_autocast_is_found() -> None:

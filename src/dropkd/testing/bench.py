@@ -61,7 +61,7 @@ class Bench:
         """Return the method in training mode, without a teacher where it reads none."""
         _seed(seed)
         method = self.cls(self.pair, **self.options)
-        if not method.teacher_reads:
+        if not self.cls.teacher_reads and not method.teacher_reads:
             _seed(seed)
             method = self.cls(replace(self.pair, teacher=None, teacher_norms=()), **self.options)
         return method.train()
@@ -79,7 +79,8 @@ class Bench:
     def batch(self, method: Method, images: int | None = None, soft: bool = False, epoch: int = 1) -> Batch:
         """Return labels and sample numbers, and shares of classes where ``soft``."""
         views = len(method.views)
-        index = torch.arange(self._count_rows(method, images) // views).repeat(views) % _SAMPLES
+        # From the last samples on, so that numbers of samples, places in the batch and classes are not the same.
+        index = (torch.arange(self._count_rows(method, images) // views) - _IMAGES).repeat(views) % _SAMPLES
         target = index % self.pair.num_classes
         shares = F.one_hot(target, self.pair.num_classes) * 0.5 + 0.5 / self.pair.num_classes
         return Batch(target, index, epoch, shares if soft else None)

@@ -20,7 +20,6 @@ from dropkd.testing.values import check_independence, check_precision, check_ter
 __all__ = ["ContractError", "check_method"]
 
 _CLAUSES = (
-    check_wishes,
     check_terms,
     check_independence,
     check_precision,
@@ -70,7 +69,9 @@ def check_method(cls: type[Method], options: Mapping[str, Any] | None = None) ->
         bench = Bench(cls, check_options(cls, cls.__name__, options or {}))
         # The clauses seed torch's generator; the caller's random numbers stay as they were.
         with torch.random.fork_rng(devices=[]):
-            problems = [problem for clause in _CLAUSES for problem in _run(clause, bench)]
+            # What can't be built or asks for what there isn't would fail in each clause.
+            problems = _run(check_wishes, bench)
+            problems = problems or [problem for clause in _CLAUSES for problem in _run(clause, bench)]
     if problems:
         listing = "".join(f"\n* {problem}" for problem in dict.fromkeys(problems))
         raise ContractError(f"{cls.__name__} breaks the contract of a method:{listing}")

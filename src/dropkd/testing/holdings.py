@@ -138,6 +138,6 @@ def _describe(hidden: _Hidden) -> str:
     if isinstance(value, (nn.Module, nn.Parameter)):
         words = f"hides a {kind} in a {hidden.holder}, so that it is not trained or saved"
         return f"{hidden.path!r} {words}: register it (nn.ModuleList, nn.ModuleDict, nn.ParameterList)"
-    where = "" if hidden.holder == kind else f" in a {hidden.holder}"
+    where = "" if hidden.holder == kind else f" in its {hidden.holder}"
     words = f"holds a {kind}{where}, which is not saved and stays behind when the method moves to another device"
     return f"{hidden.path!r} {words}: register it as a buffer"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import Tensor
 
@@ -56,9 +57,13 @@ def check_batches(bench: Bench) -> Iterator[str]:
     shares = bench.batch(method, soft=True).soft_target
     yield from _try(bench, _Trial("shares as labels", relabel=lambda b: replace(b, soft_target=shares)))
     yield from _try(
-        bench,
-        _Trial("one class in the batch", may_refuse=False, relabel=lambda b: replace(b, target=b.target * 0)),
+        bench, _Trial("one class in the batch", may_refuse=False, relabel=partial(_choose_first, bench.pair))
     )
+
+
+def _choose_first(pair: Pair, batch: Batch) -> Batch:
+    """Return a batch of samples of the first class."""
+    return replace(batch, target=batch.target * 0, index=batch.index % 3 * pair.num_classes)
 
 
 def check_answers(bench: Bench) -> Iterator[str]:
