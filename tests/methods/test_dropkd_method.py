@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from logit_pairs import check_cifar_training, load_recipe
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dropkd.contracts import Batch, Outputs, Pair, Shapes
 from dropkd.errors import ConfigError, ModelError
-from dropkd.functional import feature_dropout_loss, kd_loss, logit_dropout_loss
-from dropkd.methods import build_method
+from dropkd.functional import feature_dropout_loss, kd_loss, logit_dropout_loss, standardize_logits
+from dropkd.methods import build_method, method_options
 from dropkd.methods.dropkd import DropKD
+from dropkd.models import build_network
 
 CNN = Shapes(10, ((8, 16, 16), (16, 8, 8), (32, 4, 4)), 32)
 VIT = Shapes(10, ((24, 7, 7), (24, 7, 7)), 24)
@@ -111,6 +113,15 @@ def test_the_term_logit_is_the_loss_with_its_options(options: dict[str, Any]) ->
         options.get("center_logits", True),
     )
     assert torch.equal(run(method, seed=7)["logit"], expected)
+
+
+def test_logits_are_standardised_before_they_are_dropped() -> None:
+    student, teacher = answer(CNN, seed=1).logits, answer(VIT, seed=2).logits
+    torch.manual_seed(7)
+    expected = logit_dropout_loss(standardize_logits(student), standardize_logits(teacher), 0.1, 0.1, 2.0)
+    found = run(build(active=("logit",), standardize=True), seed=7)["logit"]
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, run(build(active=("logit",)), seed=7)["logit"])
 
 
 @pytest.mark.parametrize(
@@ -335,3 +346,21 @@ def test_it_needs_a_teacher() -> None:
         build_method("dropkd", Pair(CNN, None, 10), {})
     with pytest.raises(ConfigError, match="was called without its answer"):
         build()(answer(CNN), None, labels())
+
+
+def test_the_number_of_parameters_is_the_one_that_is_documented() -> None:
+    student, teacher = (
+        build_network(f"cifar_resnet{n}", num_classes=100, image_size=(32, 32)).shapes for n in (20, 56)
+    )
+    count = sum(p.numel() for p in build(student, teacher).parameters())
+    assert f"{count:,} parameters for" in (DropKD.__doc__ or "")
+
+
+def test_the_recipe_has_the_papers_rates_and_otherwise_the_defaults() -> None:
+    config = load_recipe("dropkd")
+    check_cifar_training(config)
+    assert config.method.weights == {"cross_entropy": 1.0, **DropKD.terms}
+    options = {key: value for key, value in config.method.options.items() if key not in RATES}
+    defaults = {name: option.default for name, option in method_options(DropKD).items() if name not in RATES}
+    assert options == defaults
+    assert [config.method.options[rate] for rate in RATES] == [0.5] * 4

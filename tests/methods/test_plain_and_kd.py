@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from logit_pairs import build, check_cifar_training, check_golden_total, load_recipe
+from map_pairs import MANIFEST, golden_cases
 from torch.nn import functional as F
 
 from dropkd.contracts import Batch, Outputs, Pair, Shapes
@@ -59,3 +61,20 @@ def test_labels_are_classes_or_their_shares() -> None:
 def test_a_student_is_deployed_as_it_is() -> None:
     student = torch.nn.Linear(2, 2)
     assert Plain(Pair(NETWORK, None, 5)).deploy(student) is student
+
+
+@pytest.mark.parametrize("name", golden_cases("KD"))
+def test_kd_has_the_values_and_gradients_of_the_published_code(name: str) -> None:
+    case = MANIFEST[name]
+    method = build("kd", case["shapes"]["in_student"][1], temperature=case["hyper"]["T"])
+    check_golden_total(name, method, "loss", {"logit": 1.0})
+    check_golden_total(name, method, "total_ce01_kd09", {"logit": 0.9}, labelled=0.1)
+
+
+def test_the_recipes_have_the_weights_of_the_cifar_benchmarks() -> None:
+    plain, kd = load_recipe("plain"), load_recipe("kd")
+    for config in (plain, kd):
+        check_cifar_training(config)
+    assert plain.method.weights == {"cross_entropy": 1.0}
+    assert kd.method.weights == {"cross_entropy": 0.1, "logit": 0.9}
+    assert kd.method.options == {"temperature": 4.0, "standardize": False}
