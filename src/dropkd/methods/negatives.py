@@ -18,8 +18,8 @@ class Negatives(nn.Module):
 
     The samples are kept in the order of their classes, where those of other classes have ranks from 0 on. These are
     cut into as many stretches as negatives are wanted, one rank is drawn in each, and all are turned by a random step.
-    So every sample of another class is equally likely, none is drawn twice, and each class has its share to within
-    one sample. It takes one random number for each negative, however many samples there are.
+    So every sample of another class is equally likely, none is drawn twice, and each class comes close to its share.
+    It takes one random number for each negative, however many samples there are.
 
     Args:
         targets: (N,) int64, the class of each training sample.

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from dropkd.contracts import Batch, Outputs
+from dropkd.functional.checks import check_batch
 from dropkd.functional.relations import pkt_loss
 from dropkd.methods.method import Method
 
@@ -37,8 +38,8 @@ class PKT(Method):
 
     Note:
         As in the authors' code, the mean is over all B x B pairs and not over rows, so the term shrinks as batches
-        grow; its weight belongs to batches of 64. A batch of one image gives 0. Of several processes each compares its
-        own images.
+        grow; its weight belongs to batches of 64. One image would give 0 whatever the student answers, so two are the
+        fewest. Of several processes each compares its own images.
 
     References:
         Passalis, Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer", ECCV 2018.
@@ -55,10 +56,12 @@ class PKT(Method):
     student_reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
     teacher_reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
     terms: ClassVar[Mapping[str, float]] = {"similarity": 30000.0}
+    least_batch: ClassVar[int] = 2
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
         """Return the term ``similarity`` where it is active."""
         teacher = self.require_teacher(teacher)
         if "similarity" not in self.active:
             return {}
+        check_batch(student.embedding, self.least_batch, "PKT, which compares images with each other,")
         return {"similarity": pkt_loss(student.embedding, teacher.embedding)}

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from dropkd.contracts import Batch, Outputs, Pair
+from dropkd.functional.checks import check_batch
 from dropkd.functional.rkd import rkd_angle_loss, rkd_distance_loss
 from dropkd.methods.method import Method
 
@@ -71,6 +72,8 @@ class RKD(Method):
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
         """Return the active terms."""
         compared = student.embedding, self.require_teacher(teacher).embedding
+        if self.active:
+            check_batch(student.embedding, self.least_batch, "RKD, which compares images with each other,")
         terms = {}
         if "distance" in self.active:
             terms["distance"] = rkd_distance_loss(*compared, squared=self.squared)
