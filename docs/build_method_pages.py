@@ -10,6 +10,7 @@ import argparse
 import inspect
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 from dropkd.config.yaml_text import write_yaml
@@ -38,9 +39,9 @@ def write_page(name: str, cls: type[Method]) -> str:
         "## Equation\n\n" + _write_equation(parts["Equation"]) if "Equation" in parts else "",
         "## Terms\n\n" + _table_terms(cls, parts.get("Terms", "")),
         "## Options\n\n" + _table_options(cls),
-        "## What is trained\n\n" + parts.get("Trains", ""),
+        "## What is trained\n\n" + _plain_code(parts.get("Trains", "")),
         "## Notes\n\n" + _plain_code(parts["Note"]) if "Note" in parts else "",
-        "## Reference\n\n" + parts["References"] if "References" in parts else "",
+        "## Reference\n\n" + _plain_code(parts["References"]) if "References" in parts else "",
         "## Example\n\n```python\n" + _write_example(parts["Example"]) + "\n```" if "Example" in parts else "",
         f"## Recipe\n\n[recipes/methods/{name}.yaml](../../recipes/methods/{name}.yaml)",
     ]
@@ -73,7 +74,7 @@ def write_index(classes: dict[str, type[Method]]) -> str:
 def split_docstring(docstring: str) -> dict[str, str]:
     """Return the sections of a method's docstring by name, and ``title`` and ``summary`` from what stands before."""
     pieces = re.split(rf"^({'|'.join(SECTIONS)}):\n", docstring, flags=re.MULTILINE)
-    parts = {name: inspect.cleandoc(text) for name, text in zip(pieces[1::2], pieces[2::2], strict=True)}
+    parts = {name: textwrap.dedent(text).strip() for name, text in zip(pieces[1::2], pieces[2::2], strict=True)}
     head = pieces[0].strip()
     return {**parts, "title": head.partition("\n\n")[0].replace("\n", " "), "summary": _plain_code(head)}
 
@@ -108,14 +109,14 @@ def _table_facts(cls: type[Method]) -> str:
 def _write_equation(text: str) -> str:
     formulas, _, words = text.partition("\n\n")
     shown = "\n\n".join(f"```math\n{line}\n```" for line in _join_continued(formulas))
-    return f"{shown}\n\n{words}".strip()
+    return f"{shown}\n\n{_plain_code(words)}".strip()
 
 
 def _join_continued(formulas: str) -> list[str]:
-    """Return one formula a line; a line that is indented goes on with the one before."""
+    r"""Return one formula a line; a line that is indented or starts with \quad goes on with the one before."""
     lines: list[str] = []
     for line in formulas.splitlines():
-        if line.startswith(" ") and lines:
+        if line.startswith((" ", r"\quad")) and lines:
             lines[-1] += f" {line.strip()}"
         else:
             lines.append(line.strip())
