@@ -48,12 +48,16 @@ def crd_scores(embedding: Tensor, memory: Tensor, index: Tensor, temperature: fl
             f"{tuple(embedding.shape)}, {tuple(memory.shape)}, {tuple(index.shape)}."
         )
     memory = memory.detach()
-    if len(memory) < index.shape[1] * memory.shape[1]:
-        # All similarities at once take less memory and time than fetching D numbers for each of K + 1 places.
+    if _prefers_all(memory, index):
         similarities = (embedding @ memory.clone().T).gather(1, index)
     else:
         similarities = (memory[index] @ embedding.unsqueeze(2)).squeeze(2)
     return (similarities / temperature).exp()
+
+
+def _prefers_all(memory: Tensor, index: Tensor) -> bool:
+    """Whether similarities to all places are fewer numbers than the rows of the memory that are asked for."""
+    return len(memory) < index.shape[1] * memory.shape[1]
 
 
 @full_precision
