@@ -135,6 +135,12 @@ LOSSES: dict[str, Loss] = {
         ("student_embedding",),
         ("teacher_embedding",),
     ),
+    "cc kernel": Loss(
+        functional.cc_kernel_loss,
+        oracles.cc_kernel,
+        _draw(**_EMBEDDINGS),
+        ("student_embedding", "teacher_embedding"),
+    ),
     "hint": Loss(
         functional.hint_loss,
         oracles.hint,

@@ -229,6 +229,15 @@ def rsd(student: Array, teacher: Array, kappa: float = 0.3) -> float:
     return total
 
 
+def cc_kernel(student: Array, teacher: Array, gamma: float = 0.4, order: int = 2) -> float:
+    def kernel(first: Array, second: Array) -> float:
+        cosine = first @ second / (np.linalg.norm(first) * np.linalg.norm(second))
+        return math.exp(-2 * gamma) * sum((2 * gamma * cosine) ** p / math.factorial(p) for p in range(order + 1))
+
+    pairs = [(i, j) for i in range(len(student)) for j in range(len(student))]
+    return float(np.mean([(kernel(student[i], student[j]) - kernel(teacher[i], teacher[j])) ** 2 for i, j in pairs]))
+
+
 def hint(student: Array, teacher: Array) -> float:
     return float(np.mean((student - teacher) ** 2))
 
