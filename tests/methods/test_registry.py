@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import dropkd.methods
 from dropkd.contracts import Pair, Shapes
+from dropkd.engine.distiller import Distiller
 from dropkd.errors import ConfigError
 from dropkd.methods import build_method, method_class, method_names, method_options
 from dropkd.methods.dropkd import DropKD
 from dropkd.methods.kd import KD
 from dropkd.methods.plain import Plain
+from dropkd.methods.registry import load_methods
+from dropkd.testing import check_method
 
 NETWORK = Shapes(5, ((4, 2, 2),), 4)
 PAIR = Pair(NETWORK, NETWORK, 5)
@@ -41,22 +47,52 @@ class Echo(Method):
 
     def forward(self, student, teacher, batch):
         return {"echo": student.logits.square().mean()} if self.active else {}
+
+class Placed(Echo):
+    """A method whose constructor takes its options by place."""
+
+    def __init__(self, pair, loudness=2.0):
+        super().__init__(pair)
 '''
 
 
+# As pip leaves an installed package: its modules, and beside them what it announces.
+FILES = {
+    "tinymethods.py": TINY_METHOD,
+    "angrymethods.py": "raise RuntimeError('no licence found')",
+    "tinymethods-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: tinymethods\nVersion: 1.0\n",
+    "tinymethods-1.0.dist-info/entry_points.txt": """[dropkd.methods]
+echo = tinymethods:Echo
+kd = tinymethods:Echo
+lost = tinymethods:Lost
+other = pathlib:Path
+angry = angrymethods:Angry
+placed = tinymethods:Placed
+""",
+}
+BROKEN = {
+    "lost": r"method 'lost' is announced as 'tinymethods:Lost', but: .*Lost",
+    "other": r"method 'other' leads to 'pathlib:Path', which is not a Method class\.",
+    "angry": r"method 'angry' is announced as 'angrymethods:Angry', but: RuntimeError: no licence found\.",
+    "placed": r"the options of method 'placed' \('tinymethods:Placed'\) can't be read: .*loudness must be a keyword",
+}
+
+
 @pytest.fixture
-def tiny_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    (tmp_path / "tinymethods.py").write_text(TINY_METHOD)
-    info = tmp_path / "tinymethods-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tinymethods\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[dropkd.methods]\necho = tinymethods:Echo\nkd = tinymethods:Echo\n"
-        "lost = tinymethods:Lost\nother = pathlib:Path\n"
-    )
+def tiny_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
-    yield
-    sys.modules.pop("tinymethods", None)
+    yield tmp_path
+    for name in ("tinymethods", "angrymethods"):
+        sys.modules.pop(name, None)
+
+
+def run_command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    command = [sys.executable, "-m", "dropkd", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_each_file_with_a_class_of_its_name_is_a_method() -> None:
@@ -93,12 +129,54 @@ def test_a_name_of_this_package_means_this_package() -> None:
 
 
 @pytest.mark.usefixtures("tiny_package")
-def test_an_entry_point_that_leads_nowhere_is_told_and_harms_no_other() -> None:
-    with pytest.raises(ConfigError, match=r"method 'lost' is announced as 'tinymethods:Lost', but: .*Lost"):
-        method_class("lost")
-    with pytest.raises(ConfigError, match=r"method 'other' leads to 'pathlib:Path', which is not a Method"):
-        method_class("other")
-    assert method_class("kd") is KD
+def test_a_method_of_another_package_keeps_the_contract_and_trains_a_student_by_its_name() -> None:
+    check_method(method_class("echo"))
+    distiller = Distiller("cifar_resnet8", None, "echo", num_classes=5, image_size=32, options={"loudness": 1.5})
+    losses = distiller(torch.rand(2, 3, 32, 32), torch.arange(2))
+    losses.loss.backward()
+    assert losses.raw["echo"] == losses.logits.square().mean()
+    assert all(parameter.grad is not None for parameter in distiller.parameters())
+
+
+@pytest.mark.usefixtures("tiny_package")
+def test_methods_of_another_package_can_be_combined_with_others() -> None:
+    assert dict(method_class("kd+echo").terms) == {"kd_logit": 1.0, "echo_echo": 1.0}
+
+
+@pytest.mark.usefixtures("tiny_package")
+@pytest.mark.parametrize("name", BROKEN)
+def test_an_entry_point_that_leads_to_no_method_is_told(name: str) -> None:
+    with pytest.raises(ConfigError, match=BROKEN[name]):
+        method_class(name)
+
+
+@pytest.mark.usefixtures("tiny_package")
+def test_entry_points_that_lead_to_no_method_harm_no_other() -> None:
+    found, problems = load_methods()
+    assert {"echo", "kd", "dropkd"} <= set(found)
+    assert not set(BROKEN) & set(found)
+    assert len(problems) == len(BROKEN)
+    with pytest.raises(ConfigError, match="It is an option of dropkd"):
+        build_method("kd", PAIR, {"reconstruct_sides": "both"})
+
+
+def test_the_command_line_lists_the_methods_of_another_package_and_tells_which_are_broken(tiny_package: Path) -> None:
+    done = run_command(tiny_package, "methods")
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^│ (\w+)", done.stdout, re.MULTILINE)
+    assert {"echo", "kd", "dropkd"} <= set(rows)
+    assert not set(BROKEN) & set(rows)
+    assert all(re.search(f"warning: {words}", done.stderr) for words in BROKEN.values())
+
+
+def test_the_command_line_shows_the_options_of_another_packages_method(tiny_package: Path) -> None:
+    done = run_command(tiny_package, "methods", "echo")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("echo: A method of another package.")
+    assert re.search(r"method\.loudness +│ 2\.0 +│ a number +│ how loud", done.stdout)
+    broken = run_command(tiny_package, "methods", "angry")
+    assert (broken.returncode, broken.stderr.count("\n")) == (2, 1)
+    assert re.search(BROKEN["angry"], broken.stderr)
 
 
 def test_a_method_is_built_with_its_defaults() -> None:

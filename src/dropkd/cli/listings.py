@@ -24,10 +24,16 @@ def methods(
       dropkd methods
       dropkd methods dropkd
     """
-    from dropkd.methods.registry import method_class, method_names
+    from rich.text import Text
+
+    from dropkd.cli.console import errors
+    from dropkd.methods.registry import load_methods, method_class
 
     if name is None:
-        _print_methods({known: method_class(known) for known in method_names()})
+        found, problems = load_methods()
+        _print_methods(found)
+        for problem in problems:
+            errors.print(Text.assemble(("warning: ", "bold yellow"), problem), soft_wrap=True)
     else:
         _print_method(name, method_class(name))
 

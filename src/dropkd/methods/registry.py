@@ -16,7 +16,7 @@ from dropkd.methods.combination import combine
 from dropkd.methods.method import Method
 from dropkd.methods.options import Option, check_options, list_options
 
-__all__ = ["build_method", "check_method_options", "method_class", "method_names", "method_options"]
+__all__ = ["build_method", "check_method_options", "load_methods", "method_class", "method_names", "method_options"]
 
 _GROUP = "dropkd.methods"
 
@@ -51,6 +51,17 @@ def method_class(name: str) -> type[Method]:
         return _load_entry_point(others[name])
     known = method_names()
     raise ConfigError(f"unknown method {name!r}.{did_you_mean(name, known)} Known methods: {', '.join(known)}.")
+
+
+def load_methods() -> tuple[dict[str, type[Method]], list[str]]:
+    """Return all methods by name, and in words why others can't be used that installed packages announce."""
+    found, problems = {}, []
+    for name in method_names():
+        try:
+            found[name] = method_class(name)
+        except ConfigError as error:
+            problems.append(str(error))
+    return found, problems
 
 
 def method_options(cls: type[Method]) -> dict[str, Option]:
@@ -92,7 +103,7 @@ def _name_owners(line: str) -> str:
     unknown = re.match(r"unknown key 'method\.(?:\w+\.)?(\w+)'", line)
     if unknown is None or "Did you mean" in line:
         return line
-    owners = [name for name in method_names() if unknown.group(1) in list_options(method_class(name))]
+    owners = [name for name, cls in load_methods()[0].items() if unknown.group(1) in list_options(cls)]
     return f"{line} It is an option of {', '.join(owners)}." if owners else line
 
 
@@ -114,8 +125,13 @@ def _list_entry_points() -> dict[str, EntryPoint]:
 def _load_entry_point(point: EntryPoint) -> type[Method]:
     try:
         found = point.load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"method {point.name!r} is announced as {point.value!r}, but: {error}.") from error
+    except Exception as error:  # another package may do anything when it is imported
+        what = str(error) if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: {error}"
+        raise ConfigError(f"method {point.name!r} is announced as {point.value!r}, but: {what}.") from error
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise ConfigError(f"method {point.name!r} leads to {point.value!r}, which is not a Method class.")
+    try:
+        list_options(found)
+    except (TypeError, NameError) as error:
+        raise ConfigError(f"the options of method {point.name!r} ({point.value!r}) can't be read: {error}") from error
     return found
