@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dropkd.contracts import Outputs, Shapes
 from dropkd.errors import ModelError
+from dropkd.models.activations import find_last_activations
 from dropkd.models.classifier import find_classifier, read_classifier
 from dropkd.models.finding import find_taps
 from dropkd.models.preprocessing import Preprocessing
@@ -57,6 +58,7 @@ class Network(nn.Module):
             except Exception as error:
                 raise ModelError(_explain_failed_pass(spec, error)) from error
             self._classifier_name = find_classifier(model, image, answer)
+            self._last_activations = find_last_activations(model, self.taps, image, answer.shapes.maps)
         shapes = replace(answer.shapes, has_classifier=self._classifier_name is not None)
         if spec.num_classes not in (0, shapes.logits):
             raise ModelError(f"{spec.name!r} gives {shapes.logits} logits, not {spec.num_classes}.")
@@ -65,8 +67,8 @@ class Network(nn.Module):
 
     @property
     def norms(self) -> tuple[tuple[Tensor, Tensor] | None, ...]:
-        """For each map the weight and bias of the batch norm before its last activation, where there is one."""
-        return (None,) * len(self.shapes.maps)
+        """For each map the weight and bias (C,) of the batch norm right before its last activation, or None."""
+        return self._last_activations.read_norms(self.model)
 
     def forward(
         self, images: Tensor, *, maps: bool = True, preactivations: bool = False, crop: bool | None = None
@@ -75,20 +77,24 @@ class Network(nn.Module):
 
         Args:
             images: (B, 3, h, w), RGB of any size, uint8 in 0..255 or floating point in 0..1.
-            preactivations: whether the maps before their last activation are wanted.
             maps: whether the maps are wanted; without them ``Outputs.maps`` is empty. The classifier's weight is
                 there either way, as it costs nothing.
+            preactivations: whether the maps before their last activation are wanted. Activations that are called as
+                functions are not seen: a map that ends in one stands for itself.
             crop: show the network the centre part that it is evaluated on; by default in evaluation mode
                 only. With ``crop=False`` a teacher sees the student's training view whole.
         """
         pixels = self.preprocessing(images, crop=not self.training if crop is None else crop)
-        answer = self.taps.read(self.model, pixels, maps=maps or preactivations)
+        if preactivations:
+            answer = self._last_activations.read(self.taps, self.model, pixels)
+        else:
+            answer = self.taps.read(self.model, pixels, maps=maps)
         return Outputs(
             answer.logits,
             answer.maps if maps else (),
             answer.embedding,
             read_classifier(self.model, self._classifier_name),
-            answer.maps if preactivations else (),
+            answer.preactivations,
         )
 
     def logits(self, images: Tensor) -> Tensor:
