@@ -137,6 +137,7 @@ def test_a_branch_halves_once_for_each_stage_left_and_doubles_up_to_the_wider_em
 def test_blocks_and_merges_of_tokens_follow_the_stages_left_and_the_grid() -> None:
     branches = build(make_pair(((8, 28, 28),) * 4, CNN)).branches
     assert [len(branch.blocks) for branch in branches] == [3, 2, 1, 1]
+    assert [len(branch.blocks) for branch in build(make_pair(((8, 7, 7),) * 6, CNN)).branches] == [3, 3, 3, 2, 1, 1]
     assert [[type(m.activation) for m in branch.merges] for branch in branches] == [[nn.GELU, nn.Identity]] * 4
     for grid, activations in (
         (13, []),
@@ -157,7 +158,14 @@ def test_a_merge_puts_the_four_tokens_of_a_square_together() -> None:
     torch.testing.assert_close(merge(feature_map)[1, :, 1, 2], expected)
     odd = merge(torch.ones(1, 3, 3, 5))
     assert odd.shape == (1, 5, 2, 3)
-    assert not torch.allclose(odd[..., 0, 0], odd[..., 1, 2])
+    whole, halved = torch.ones(12), torch.tensor([1.0, 0.0] * 6)  # the last column stands beside zeros
+    torch.testing.assert_close(odd[0, :, 0, 0], merge.linear(F.layer_norm(whole, (12,))))
+    torch.testing.assert_close(odd[0, :, 0, 2], merge.linear(F.layer_norm(halved, (12,))))
+
+
+def test_tokens_have_no_places_and_are_averaged() -> None:
+    branch, feature_map = TokenExit(8, (5, 6), 8, 3, 2).double(), torch.randn(2, 8, 5, 6, dtype=torch.float64)
+    torch.testing.assert_close(branch(feature_map), branch(feature_map.flip(2, 3)))
 
 
 def test_a_block_is_attention_and_a_wider_layer_each_after_a_norm_and_added() -> None:
@@ -177,8 +185,9 @@ def test_a_block_is_attention_and_a_wider_layer_each_after_a_norm_and_added() ->
 def test_branches_start_as_the_authors_start_them() -> None:
     torch.manual_seed(0)
     branches = OFAKD(make_pair(((64, 8, 8), (128, 4, 4)), VIT)).branches
-    depthwise, linear = branches[0][0].op[1].weight, branches[0][-1]
-    assert depthwise.std().item() == pytest.approx(math.sqrt(2 / 64), rel=0.05)
+    pointwise, linear = branches[0][0].op[5].weight, branches[0][-1]
+    assert pointwise.shape[:2] == (128, 64)
+    assert pointwise.std().item() == pytest.approx(math.sqrt(2 / 128), rel=0.05)
     assert linear.weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert not linear.bias.any()
     assert not branches[1][0].bias.any()
