@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dropkd.errors import RunError
 
-__all__ = ["replacing", "writable_folder", "write_bytes", "write_text"]
+__all__ = ["replacing", "writable_folder", "write_bytes", "write_csv", "write_text"]
+
+# A spreadsheet takes a cell that begins with one of these for a formula, and would run it.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 _REASONS = {
     errno.ENOSPC: "no space is left on the disk. Free some and go on with `dropkd resume`.",
@@ -69,6 +74,31 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file in one step."""
     write_bytes(path, text.encode())
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str | int | float]]) -> None:
+    """Write a table in one step; a text that a spreadsheet would run as a formula gets an apostrophe before it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_csv(Path(folder) / "cats.csv", ("path", "age"), [("a, b.png", -1), ("=1+1.png", 2)])
+        ...     print((Path(folder) / "cats.csv").read_text())
+        path,age
+        "a, b.png",-1
+        '=1+1.png,2
+        <BLANKLINE>
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_defuse(cell) for cell in row] for row in rows)
+    # A file name may hold bytes that are no text: they are spelt out.
+    write_bytes(path, text.getvalue().encode(errors="backslashreplace"))
+
+
+def _defuse(cell: str | int | float) -> str | int | float:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
 
 
 def writable_folder(path: Path) -> Path:

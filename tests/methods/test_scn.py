@@ -240,9 +240,9 @@ def test_the_engines_cross_entropy_sees_the_changed_labels_where_it_has_a_weight
 
 def test_samples_that_are_not_known_beforehand_are_refused_unless_labels_never_change() -> None:
     pair = Pair(SHAPES, None, 4)
-    with pytest.raises(ConfigError, match=r"must know them beforehand.*targets=LABELS.*method\.relabel_epoch=null"):
+    with pytest.raises(ConfigError, match=r"must know them beforehand.*targets=LABELS.*method\.relabel=none"):
         SCN(pair)
-    method = SCN(pair, relabel_epoch=None)
+    method = SCN(pair, relabel="none")
     terms = method(answer(), None, labels(30))
     assert terms.keys() == SCN.terms.keys()
     assert method.end_epoch(30) == ()
@@ -268,7 +268,7 @@ def test_mixtures_are_refused_unless_labels_never_change() -> None:
     mixed = Batch(torch.arange(SAMPLES) % 4, torch.arange(SAMPLES), 0, shares)
     with pytest.raises(ConfigError, match=r"can't relabel mixtures.*training\.mixup and training\.cutmix to 0"):
         build()(answer(), None, mixed)
-    method = build(relabel_epoch=None)
+    method = build(relabel="none")
     student = answer()
     weighted = torch.sigmoid(method.attend(student.embedding)) * student.logits
     loss = method(student, None, mixed)["weighted_cross_entropy"]
@@ -335,7 +335,7 @@ def test_defaults_and_the_recipe_are_the_published_ones() -> None:
     [
         {"relabel": "low", "relabel_epoch": 1, "relabel_margin": 0.0},
         {"high_ratio": 0.2, "margin": 1.0, "relabel_epoch": 2},
-        {"relabel_epoch": None},
+        {"relabel": "none"},
     ],
     ids=str,
 )

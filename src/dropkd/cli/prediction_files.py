@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +11,7 @@ from dropkd.cli.console import output
 from dropkd.cli.tables import add_row, make_table, say_percent
 from dropkd.data.images import IMAGE_SUFFIXES
 from dropkd.errors import DataError, RunError
-from dropkd.files import replacing, write_text
+from dropkd.files import replacing, write_csv, write_text
 
 if TYPE_CHECKING:
     from dropkd.run import Prediction
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["check_format", "find_images", "print_predictions", "write_predictions"]
 
 _SUFFIXES = (".csv", ".json", ".parquet")
-# A spreadsheet takes a cell that begins with one of these for a formula, and would run it.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def check_format(path: Path) -> None:
@@ -78,7 +74,7 @@ def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
         rows = [_make_record(prediction) for prediction in predictions]
         write_text(path, json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
     elif suffix == ".csv":
-        write_text(path, _format_csv(predictions))
+        _write_csv(predictions, path)
     else:
         _write_parquet(predictions, path)
 
@@ -92,24 +88,15 @@ def _make_record(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def _format_csv(predictions: Sequence[Prediction]) -> str:
+def _write_csv(predictions: Sequence[Prediction], path: Path) -> None:
     others = max((len(prediction.top) for prediction in predictions), default=1) - 1
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     ranks = range(2, others + 2)
-    writer.writerow(
-        ["path", "label", "probability", *(f"{name}_{n}" for n in ranks for name in ("label", "probability"))]
-    )
+    header = ["path", "label", "probability", *(f"{name}_{n}" for n in ranks for name in ("label", "probability"))]
+    rows = []
     for prediction in predictions:
-        rest = [cell for label, p in prediction.top[1:] for cell in (_defuse(label), f"{p:.6f}")]
-        writer.writerow(
-            [_defuse(str(prediction.path)), _defuse(prediction.label), f"{prediction.probability:.6f}", *rest]
-        )
-    return text.getvalue()
-
-
-def _defuse(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
+        rest = [cell for label, p in prediction.top[1:] for cell in (label, f"{p:.6f}")]
+        rows.append([str(prediction.path), prediction.label, f"{prediction.probability:.6f}", *rest])
+    write_csv(path, header, rows)
 
 
 def _write_parquet(predictions: Sequence[Prediction], path: Path) -> None:

@@ -78,6 +78,8 @@ def print_outcome(run: Run) -> None:
     output.print()
     print_heading(_describe_run(metrics))
     output.print(table)
+    if relabelled := metrics.get("relabelled"):
+        print_line("labels", _describe_relabelled(relabelled, metrics["train_images"], run.folder / "relabelled.csv"))
     print_line("run", run.folder)
     for label, name in (("student", "student.safetensors"), ("report", "report.html")):
         if (run.folder / name).is_file():
@@ -124,6 +126,12 @@ def _describe_run(metrics: Mapping[str, Any]) -> str:
     if teacher:
         text += f" from {teacher['source']} ({teacher['parameters']:,})"
     return f"{text}, seed {metrics['seed']}"
+
+
+def _describe_relabelled(relabelled: Mapping[str, int], train_images: int, file: Path) -> str:
+    images, changes = relabelled["images"], relabelled["changes"]
+    times = "" if changes == images else f" ({changes:,} times in all)"
+    return f"{images:,} of {train_images:,} training images were given another class{times}: {file}"
 
 
 def _collect_rows(metrics: Mapping[str, Any], folder: Path) -> list[tuple[str, Mapping[str, Any]]]:

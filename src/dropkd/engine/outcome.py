@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dropkd.data import Split
 from dropkd.engine.evaluation import Answers, answer_split, score_answers
+from dropkd.engine.relabelled import write_relabelled
 from dropkd.engine.setup import Job
 from dropkd.engine.training import Training
 from dropkd.files import replacing, write_text
@@ -73,7 +74,8 @@ class _Judged:
 def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str, Any]:
     """Judge the selected and the last weights, write ``predictions.parquet`` and ``metrics.json``, return the latter.
 
-    The test split is read here, once; nothing that happened before depends on it.
+    Where the method has changed labels, ``relabelled.csv`` is written as well. The test split is read here, once;
+    nothing that happened before depends on it.
     """
     last = training.judged
     selected = copy.deepcopy(last)
@@ -94,6 +96,7 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
         judged[name] = _Judged(answer(selected, split), experts, split.relative_paths)
         last_scores[name] = score_answers(answer(last, split), experts)
     _write_predictions(training.folder / "predictions.parquet", judged)
+    relabelled = write_relabelled(training.folder, job.data.train)
     splits = {name: score_answers(both.student, both.teacher) for name, both in judged.items()}
     experts_scores = {name: score_answers(both.teacher) for name, both in judged.items() if both.teacher is not None}
     metrics = {
@@ -104,6 +107,7 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
         "selected": _describe_selection(job, training),
         "teacher": describe_teacher(job, experts_scores),
         "baseline": baseline,
+        **({} if relabelled is None else {"relabelled": relabelled}),
     }
     write_json(training.folder / "metrics.json", metrics)
     return metrics

@@ -21,7 +21,7 @@ from dropkd.methods.method import Method
 
 __all__ = ["SCN", "Relabelled", "WeightedStudent"]
 
-Relabelled = Literal["all", "low"]
+Relabelled = Literal["all", "low", "none"]
 
 # In the table of proposed labels: leave the label as it is.
 _NONE = -1
@@ -60,9 +60,9 @@ class SCN(Method):
         margin: by which the mean weights of the two groups should differ; the authors take 0.15 with batches of 1024
             and advise 0.07 with batches of 64.
         relabel_margin: by which the probability of another class must exceed that of the label.
-        relabel_epoch: the first epoch whose batches change labels, counted from 1; null = labels never change.
+        relabel_epoch: the first epoch whose batches change labels, counted from 1.
         relabel: all = any image can be relabelled, as in the authors' code; low = only those of the low group, as in
-            the paper.
+            the paper; none = labels never change.
 
     Note:
         Code and paper differ. The code relabels any image, and the published numbers belong to it, so that is the
@@ -78,7 +78,7 @@ class SCN(Method):
         out: they are then made at the first batch of the next epoch. Several processes share what
         they propose; where two disagree on one sample, the class of the higher number is taken.
 
-        Mixup and CutMix leave no image with one label, so relabelling refuses them; relabel_epoch: null goes with
+        Mixup and CutMix leave no image with one label, so relabelling refuses them; ``relabel: none`` goes with
         both. A batch must fill both groups: 2 images at the default share. In the authors' code a batch without a low
         or high group has no term rank.
 
@@ -113,7 +113,7 @@ class SCN(Method):
         high_ratio: Annotated[float, Gt(0), Lt(1)] = 0.7,
         margin: Annotated[float, Ge(0), Le(1)] = 0.15,
         relabel_margin: Annotated[float, Ge(0), Le(1)] = 0.2,
-        relabel_epoch: Annotated[int, Ge(1)] | None = 10,
+        relabel_epoch: Annotated[int, Ge(1)] = 10,
         relabel: Relabelled = "all",
     ) -> None:
         super().__init__(pair)
@@ -122,12 +122,12 @@ class SCN(Method):
         self.least_batch = _least_batch(high_ratio)  # type: ignore[misc]
         self._epoch, self._checked_epoch = 0, -1
         self.attend = nn.Linear(pair.student.embedding, 1)
-        if relabel_epoch is None:
+        if relabel == "none":
             return
         if pair.targets is None:
             raise ConfigError(
                 "SCN changes the labels of training samples and must know them beforehand: give Distiller(..., "
-                "targets=LABELS), or switch relabelling off by method.relabel_epoch=null."
+                "targets=LABELS), or switch relabelling off by method.relabel=none."
             )
         self.register_buffer("labels", pair.targets.clone())
         self.register_buffer("proposed", torch.full_like(pair.targets, _NONE))
@@ -151,7 +151,7 @@ class SCN(Method):
         if self._changes_labels() and batch.soft_target is not None:
             raise ConfigError(
                 "SCN can't relabel mixtures of images: set training.mixup and training.cutmix to 0, or switch "
-                "relabelling off by method.relabel_epoch=null."
+                "relabelling off by method.relabel=none."
             )
         target = self.targets(batch)
         weights = torch.sigmoid(self.attend(student.embedding))
@@ -160,7 +160,7 @@ class SCN(Method):
             terms["weighted_cross_entropy"] = F.cross_entropy(logits, target)
         if "rank" in self.active:
             terms["rank"] = rank_regularization_loss(weights, self.high_ratio, self.margin)
-        if self._changes_labels() and batch.epoch + 1 >= (self.relabel_epoch or 0):
+        if self._changes_labels() and batch.epoch + 1 >= self.relabel_epoch:
             self._propose(logits, weights, batch.index)
         return terms
 
@@ -178,7 +178,7 @@ class SCN(Method):
 
     def end_epoch(self, epoch: int) -> Sequence[LabelChange]:
         """Change the labels, for the next epoch, and return those that are others now."""
-        if self.relabel_epoch is None:
+        if self.relabel == "none":
             return ()
         changes = self._change_labels()
         self._epoch = epoch + 1
@@ -189,7 +189,7 @@ class SCN(Method):
         return WeightedStudent(student, copy.deepcopy(self.attend))
 
     def _changes_labels(self) -> bool:
-        return self.training and self.relabel_epoch is not None
+        return self.training and self.relabel != "none"
 
     @torch.no_grad()
     def _propose(self, logits: Tensor, weights: Tensor, index: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Reads ``metrics.jsonl``: the steps and epochs of a run, which may still be written to or cut off in a line."""
+"""Reads ``metrics.jsonl``, steps, epochs and changed labels, which may still be written to or cut off in a line."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ class EventLog:
         steps: ``step`` events.
         epochs: ``epoch`` events.
         gaps: what could not be read, each a sentence.
+        relabels: ``relabel`` events, one for each epoch whose method changed labels.
     """
 
     steps: Sequence[Mapping[str, Any]]
     epochs: Sequence[Mapping[str, Any]]
     gaps: tuple[str, ...]
+    relabels: Sequence[Mapping[str, Any]] = ()
 
     def by_epoch(self, *keys: str) -> Points:
         """Return (epoch counted from 1, value) where the value is a finite number."""
@@ -65,14 +67,15 @@ def read_event_log(path: Path) -> EventLog:
         else:
             broken += 1
     gaps = (f"metrics.jsonl: left out unreadable lines ({broken}).",) if broken else ()
-    return EventLog(_latest(events, "step"), _latest(events, "epoch"), gaps)
+    steps, epochs = (_latest(events, kind, kind) for kind in ("step", "epoch"))
+    return EventLog(steps, epochs, gaps, _latest(events, "relabel", "epoch"))
 
 
-def _latest(events: Sequence[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
+def _latest(events: Sequence[Mapping[str, Any]], kind: str, number: str) -> list[Mapping[str, Any]]:
     """Return the events of a kind in order of their number; a resumed run may write a number twice."""
-    chosen = [e for e in events if e.get("event") == kind and isinstance(e.get(kind), int)]
-    latest = {event[kind]: event for event in chosen}
-    return [latest[number] for number in sorted(latest)]
+    chosen = [e for e in events if e.get("event") == kind and isinstance(e.get(number), int)]
+    latest = {event[number]: event for event in chosen}
+    return [latest[at] for at in sorted(latest)]
 
 
 def _collect(events: Sequence[Mapping[str, Any]], number: str, keys: tuple[str, ...]) -> Points:

@@ -10,6 +10,7 @@ from dropkd.report.cards import build_cards, name_absent
 from dropkd.report.classes import build_confusion, describe_pairs, tabulate_classes
 from dropkd.report.curves import EPOCH_COLUMNS, draw_learning_curves, tabulate_epochs
 from dropkd.report.figures import accuracy_dots, tabulate_figures
+from dropkd.report.relabels import describe_relabels
 from dropkd.report.rendering import write_page
 from dropkd.report.run_record import RunRecord, read_run
 from dropkd.report.settings import list_environment, list_settings, repeat_command
@@ -55,6 +56,7 @@ def _describe_run(run: RunRecord) -> dict[str, Any]:
         "curves": draw_learning_curves(run),
         "epochs": tabulate_epochs(run),
         "epoch_columns": EPOCH_COLUMNS,
+        "relabels": describe_relabels(run),
         "settings": list_settings(run.config),
         "environment": list_environment(run),
         "command": repeat_command(run),
