@@ -29,7 +29,7 @@ class DIST(Method):
     teacher's will do, which a student much smaller than its teacher can reach.
 
     Equation:
-        p = softmax(z / T)
+        p = \operatorname{softmax}(z / T)
         \rho(a, b) = \frac{\langle a - \bar a, b - \bar b \rangle}{\|a - \bar a\| \, \|b - \bar b\| + 10^{-8}}
         L_{inter} = T^2 \, (1 - \frac{1}{B} \sum_i \rho(p^s_{i \cdot}, p^t_{i \cdot}))
         L_{intra} = T^2 \, (1 - \frac{1}{K} \sum_c \rho(p^s_{\cdot c}, p^t_{\cdot c}))

@@ -22,10 +22,10 @@ class DKD(Method):
     r"""The student learns how sure the teacher is of the target class and, apart from it, how it ranks the others.
 
     Equation:
-        b = (p_y, \, 1 - p_y), \quad p = softmax(z / T)
-        \hat p = softmax of z / T over the classes other than y
-        L_{target} = T^2 \, \frac{1}{B} \sum_i KL(b^t_i \,\|\, b^s_i)
-        L_{nontarget} = T^2 \, \frac{1}{B} \sum_i KL(\hat p^t_i \,\|\, \hat p^s_i)
+        b = (p_y, \, 1 - p_y), \quad p = \operatorname{softmax}(z / T)
+        \hat p_c = \frac{e^{z_c / T}}{\sum_{k \neq y} e^{z_k / T}}, \quad c \neq y
+        L_{target} = T^2 \, \frac{1}{B} \sum_i \operatorname{KL}(b^t_i \,\|\, b^s_i)
+        L_{nontarget} = T^2 \, \frac{1}{B} \sum_i \operatorname{KL}(\hat p^t_i \,\|\, \hat p^s_i)
 
         y is the label. KD is the target part plus the nontarget part times 1 - p^t_y of each image: a sure teacher
         silences what it says of the other classes there, and not here.

@@ -32,15 +32,16 @@ class DropKD(Method):
     is said in one way only, so that the general part is what is matched.
 
     Equation:
-        g_X = drop(E_X(F_X); \, rf_X), \quad X \in \{T, S\}
-        L_{logit} = \tau^2 \, KL(softmax(drop(z_T; \, rl_T) / \tau) \,\|\, softmax(drop(z_S; \, rl_S) / \tau))
-        L_{feature} = mean \, \| norm(g_S) - sg(norm(g_T)) \|^2
-        L_{reconstruct} = mean \, \| D_T(g_T) - sg(norm(F_T)) \|^2
-        L_{domain} = CE(C_T(g_T), y)
+        g_X = \operatorname{drop}(E_X(F_X); \, r^f_X), \quad X \in \{T, S\}
+        q_X = \operatorname{softmax}(\operatorname{drop}(z_X; \, r^l_X) / \tau)
+        L_{logit} = \tau^2 \, \operatorname{KL}(q_T \,\|\, q_S)
+        L_{feature} = \operatorname{mean} \, \| \hat g_S - \operatorname{sg}(\hat g_T) \|^2
+        L_{reconstruct} = \operatorname{mean} \, \| D_T(g_T) - \operatorname{sg}(\hat F_T) \|^2
+        L_{domain} = \operatorname{CE}(C_T(g_T), y)
 
         F are the maps, averaged to the smaller grid of both, z the logits, E, D and C an encoder, a decoder and a
-        classifier of each network; rf and rl are the rates, norm makes a unit vector of each position, sg stops the
-        gradient. The last two sum over both networks where both sides are chosen.
+        classifier of each network, r the rates of features (f) and logits (l). A hat makes a unit vector of each
+        position, sg stops the gradient. The last two sum over both networks where both sides are chosen.
 
     Terms:
         logit: divergence of the softened student from the softened teacher after dropout of logits; weight 1.

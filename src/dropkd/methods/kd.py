@@ -20,7 +20,7 @@ class KD(Method):
     r"""The student learns the teacher's softened class probabilities.
 
     Equation:
-        p = softmax(z / T)
+        p = \operatorname{softmax}(z / T)
         L_{logit} = T^2 \, \frac{1}{B} \sum_i \sum_c p^t_{ic} \, (\log p^t_{ic} - \log p^s_{ic})
 
         z are the logits of student (s) and teacher (t), T is the temperature, i an image and c a class.

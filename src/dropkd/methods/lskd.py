@@ -23,7 +23,8 @@ class LSKD(Method):
     it is asked for. The cross-entropy sees the logits as they are.
 
     Equation:
-        Z(z) = \frac{z - \operatorname{mean}(z)}{\operatorname{std}(z) + 10^{-7}}, \quad p = softmax(Z(z) / T)
+        Z(z) = \frac{z - \operatorname{mean}(z)}{\operatorname{std}(z) + 10^{-7}}
+        p = \operatorname{softmax}(Z(z) / T)
         L_{logit} = T^2 \, \frac{1}{B} \sum_i \sum_c p^t_{ic} \, (\log p^t_{ic} - \log p^s_{ic})
 
         Mean and standard deviation are those of a row of logits, the latter with K - 1 in the denominator.

@@ -25,7 +25,7 @@ class MLD(Method):
     strong one.
 
     Equation:
-        P = softmax(z / T), \quad T \in \{4, 3, 5, 2, 6\}
+        P = \operatorname{softmax}(z / T), \quad T \in \{4, 3, 5, 2, 6\}
         L_{instance} = \bar m \sum_T KD_T(w) + \sum_{T \in \{4, 3, 5\}} KD_T(s) + \sum_{T \in \{2, 6\}} KD_T(w)
         L_{batch} = \bar m \sum_T \frac{1}{B} \|P^t P^{t\top} - P^s P^{s\top}\|_F^2
         L_{classes} = \bar k \sum_T \frac{1}{K} \|P^{t\top} P^t - P^{s\top} P^s\|_F^2

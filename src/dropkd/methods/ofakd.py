@@ -32,10 +32,10 @@ class OFAKD(Method):
     a branch of its own that ends in logits, and nothing but the teacher's logits is needed.
 
     Equation:
-        p = softmax(z / T)
+        p = \operatorname{softmax}(z / T)
         L(z) = -\frac{1}{B} \sum_i \sum_c [(p^t_{ic} + [c = y_i])^\gamma - [c = y_i]] \, \log p_{ic}
         L_{logit} = L(z^s)
-        L_{stages} = \sum_k L(branch_k(F^s_k))
+        L_{stages} = \sum_k L(\operatorname{branch}_k(F^s_k))
 
         F_k is the student's map of stage k.
 

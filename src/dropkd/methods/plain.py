@@ -13,10 +13,10 @@ __all__ = ["Plain"]
 
 
 class Plain(Method):
-    """Plain training: the engine's cross-entropy and nothing else.
+    r"""Plain training: the engine's cross-entropy and nothing else.
 
     Equation:
-        L = CE(z, y)
+        L = \operatorname{CE}(z, y)
 
         z are the student's logits, y is the label. The other methods are compared with it.
 
