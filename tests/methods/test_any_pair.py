@@ -42,7 +42,7 @@ def make_transformer(image: str, blocks: int, width: int, num_classes: int) -> S
 
 def make_hybrid(image: str, blocks: int, width: int, num_classes: int) -> Shapes:
     stem = tuple((width - 2 * place, *grid) for place, grid in zip((2, 1), CNN_GRIDS[image][:2], strict=True))
-    # The classifier sees more than what the last map holds, as in MobileNets and MobileViTs.
+    # The classifier sees more than what the last map holds, as in MobileNets.
     return Shapes(num_classes, (*stem, *((width, *TOKEN_GRIDS[image]),) * blocks), 2 * width, has_classifier=True)
 
 
@@ -140,7 +140,7 @@ NETWORKS = {
         {"patch_size": 8, "depth": 2, "embed_dim": 96, "dynamic_img_size": True, "dynamic_img_pad": True},
     ),
     "two-headed transformer": ("deit_tiny_distilled_patch16_224", {"patch_size": 8, "depth": 3}),
-    "hybrid": ("mobilevitv2_050", {}),
+    "MobileViT": ("mobilevitv2_050", {}),
     "compact transformer": ("cct_2_3x2", {}),
 }
 STEPS = [
@@ -149,8 +149,8 @@ STEPS = [
     ("small CNN", "padding transformer", (33, 35), 1000),
     ("padding transformer", "CNN", (33, 35), 10),
     ("two-headed transformer", "transformer", (32, 48), 10),
-    ("compact transformer", "hybrid", (33, 35), 10),
-    ("hybrid", "two-headed transformer", (48, 32), 10),
+    ("compact transformer", "MobileViT", (33, 35), 10),
+    ("MobileViT", "two-headed transformer", (48, 32), 10),
 ]
 
 
