@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from dropkd.contracts import Batch
 from dropkd.errors import ConfigError
-from dropkd.functional import crd, crd_scores
+from dropkd.functional import crd, crd_scores, update_memory
+from dropkd.methods import crd as crd_method
 from dropkd.methods.crd import CRD
 from dropkd.methods.negatives import Negatives
 from dropkd.testing import check_method
@@ -147,6 +148,8 @@ def test_every_image_of_another_class_is_equally_likely() -> None:
         assert counts.sum() == counts[others].sum()
         # Six standard deviations of a count.
         assert (counts[others] - expected).abs().max() < 6 * expected**0.5
+        # Not the same few patterns, turned: each stretch has a draw of its own.
+        assert len({tuple(sorted(row)) for row in drawn.tolist()}) > 100
 
 
 def test_each_class_comes_close_to_its_share_of_the_negatives() -> None:
@@ -195,9 +198,18 @@ def test_momentum_is_the_share_of_what_was_remembered() -> None:
     torch.testing.assert_close(method.student_memory[[5, 0]], project(method, "student", draw(2, 6, seed=1)))
 
 
-def test_an_image_twice_in_a_batch_is_remembered_as_it_came_last() -> None:
-    method, alone = build(), build()
-    step(method, [7, 3, 7])
+def test_an_image_twice_in_a_batch_is_remembered_as_it_came_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, alone, written = build(), build(), []
+
+    def note(memory: Tensor, index: Tensor, embedding: Tensor, momentum: float) -> Tensor:
+        written.append(update_memory(memory, index, embedding, momentum))
+        return written[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(crd_method, "update_memory", note)
+        step(method, [7, 3, 7])
+    # Where two rows go to one place, a GPU writes either: they must be one and the same.
+    assert all(torch.equal(rows[0], rows[2]) for rows in written)
     student, teacher = draw(3, 6, seed=1)[[2, 1]], draw(3, 9, seed=2)[[2, 1]]
     alone(answer(student), answer(teacher), Batch(TARGETS[[7, 3]], torch.tensor([7, 3])))
     torch.testing.assert_close(method.student_memory, alone.student_memory)
