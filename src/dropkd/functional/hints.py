@@ -78,11 +78,15 @@ def hcl_loss(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> 
 def _compare_pyramids(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     check_rank(student_map, 4, "feature maps")
     check_same_shape(student_map, teacher_map, "feature maps")
-    levels = [F.mse_loss(student_map, teacher_map)]
+    height, width = student_map.shape[2:]
+    levels, finest = [F.mse_loss(student_map, teacher_map)], (student_map, teacher_map)
     for side in _PYRAMID:
-        if side < min(student_map.shape[2:]):
-            student, teacher = (F.adaptive_avg_pool2d(m, side) for m in (student_map, teacher_map))
+        if side < min(height, width):
+            student, teacher = (F.adaptive_avg_pool2d(m, side) for m in finest)
             levels.append(F.mse_loss(student, teacher))
+            if height % side == width % side == 0:
+                # Means of equal shares: the next level is the same from here as from the whole map.
+                finest = (student, teacher)
     weights = [0.5**number for number in range(len(levels))]
     return torch.stack([w * level for w, level in zip(weights, levels, strict=True)]).sum() / sum(weights)
 
