@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dropkd.contracts import Outputs
 
@@ -72,7 +73,6 @@ class CifarShuffleNetV1(nn.Module):
         self.layer1 = _make_stage_v1(_STEM_CHANNELS, _WIDTHS_V1[0], _BLOCKS[0])
         self.layer2 = _make_stage_v1(_WIDTHS_V1[0], _WIDTHS_V1[1], _BLOCKS[1])
         self.layer3 = _make_stage_v1(_WIDTHS_V1[1], _WIDTHS_V1[2], _BLOCKS[2])
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(_WIDTHS_V1[2], num_classes)
 
     def get_classifier(self) -> nn.Module:
@@ -84,7 +84,8 @@ class CifarShuffleNetV1(nn.Module):
         first = self.layer1(self.relu(self.bn1(self.conv1(x))))
         second = self.layer2(first)
         third = self.layer3(second)
-        embedding = self.avgpool(third).flatten(1)
+        # An adaptive pooling would differ from the benchmarks' logits in the last bits.
+        embedding = F.avg_pool2d(third, third.shape[-2:]).flatten(1)
         return Outputs(self.linear(embedding), (first, second, third), embedding)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -165,7 +166,6 @@ class CifarShuffleNetV2(nn.Module):
         self.layer3 = _make_stage_v2(_WIDTHS_V2[1], _WIDTHS_V2[2], _BLOCKS[2])
         self.conv2 = nn.Conv2d(_WIDTHS_V2[2], _EMBEDDING_V2, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(_EMBEDDING_V2)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(_EMBEDDING_V2, num_classes)
 
     def get_classifier(self) -> nn.Module:
@@ -177,7 +177,8 @@ class CifarShuffleNetV2(nn.Module):
         first = self.layer1(self.relu(self.bn1(self.conv1(x))))
         second = self.layer2(first)
         third = self.layer3(second)
-        embedding = self.avgpool(self.relu(self.bn2(self.conv2(third)))).flatten(1)
+        # An adaptive pooling would differ from the benchmarks' logits in the last bits.
+        embedding = F.avg_pool2d(self.relu(self.bn2(self.conv2(third))), third.shape[-2:]).flatten(1)
         return Outputs(self.linear(embedding), (first, second, third), embedding)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dropkd.contracts import Outputs
 
@@ -18,7 +19,7 @@ CIFAR_WRNS: dict[str, tuple[int, int]] = {
 
 
 class _Block(nn.Module):
-    """Norm, ReLU and convolution, twice; the shortcut beside them begins after the first ReLU where the shape changes."""
+    """Norm, ReLU and convolution, twice; where the shape changes, the shortcut begins after the first ReLU."""
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -82,7 +83,6 @@ class CifarWideResNet(nn.Module):
         self.block3 = _Stage(widths[1], widths[2], blocks, stride=2)
         self.bn1 = nn.BatchNorm2d(widths[2])
         self.relu = nn.ReLU()
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(widths[2], num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -98,7 +98,8 @@ class CifarWideResNet(nn.Module):
         first = self.block1(self.conv1(x))
         second = self.block2(first)
         third = self.block3(second)
-        embedding = self.avgpool(self.relu(self.bn1(third))).flatten(1)
+        # An adaptive pooling would differ from the benchmarks' logits in the last bits.
+        embedding = F.avg_pool2d(self.relu(self.bn1(third)), third.shape[-2:]).flatten(1)
         return Outputs(self.fc(embedding), (first, second, third), embedding)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Collection, Mapping
 
 from torch import Tensor, nn
 
-from dropkd.errors import ModelError
+from dropkd.errors import ModelError, did_you_mean
 
 __all__ = ["align_tensors", "count_classes", "fit_tensors"]
 
 # What wrappers (DataParallel, compile, training classes) put before each key.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "student.")
+# What a distiller puts before the keys of the network that it trained; its teacher and projectors are beside it.
+_TRAINED = "student."
 # Beyond this many, more lines of a kind say nothing new.
 _MAX_LISTED = 100
 
@@ -59,7 +61,9 @@ def count_classes(model: nn.Module, tensors: Mapping[str, Tensor]) -> int | None
 def align_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors by their names in the model, as far as prefixes and timm's own conversions allow."""
     own = model.state_dict()
-    aligned = _strip_prefixes(tensors, own)
+    # Numbers that a training script put beside the weights as tensors, such as the best accuracy.
+    weights = {key: value for key, value in tensors.items() if value.ndim or "." in key or key in own}
+    aligned = _strip_prefixes(weights, own)
     if aligned.keys() == own.keys() and all(_same_shape(aligned[key], own[key]) for key in own):
         return aligned
     # timm's modules bring a function that translates the files of the models' original authors, and
@@ -79,10 +83,11 @@ def align_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, 
 def _strip_prefixes(tensors: Mapping[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
     stripped = dict(tensors)
     while stripped and not any(key in own for key in stripped):
-        prefix = next((p for p in _PREFIXES if all(key.startswith(p) for key in stripped)), None)
-        if prefix is None:
+        prefix = next((p for p in _PREFIXES if all(key.startswith(p) for key in stripped)), _TRAINED)
+        inside = {key.removeprefix(prefix): value for key, value in stripped.items() if key.startswith(prefix)}
+        if not inside:
             return dict(tensors)
-        stripped = {key.removeprefix(prefix): value for key, value in stripped.items()}
+        stripped = inside
     return stripped
 
 
@@ -101,7 +106,9 @@ def _find_heads(model: nn.Module) -> tuple[str, ...]:
 def _describe_differences(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
     """Return one line a key that is missing, left over or misshaped, or an empty string."""
     missing = [f"  {key} {tuple(own[key].shape)}" for key in own if key not in other]
-    unexpected = [f"  {key} {tuple(other[key].shape)}" for key in sorted(other) if key not in own]
+    unexpected = [
+        f"  {key} {tuple(other[key].shape)}{_suggest_key(key, own, other)}" for key in sorted(other.keys() - own.keys())
+    ]
     misshaped = [
         f"  {key} {tuple(other[key].shape)}, expected {tuple(own[key].shape)}"
         for key in own
@@ -113,6 +120,12 @@ def _describe_differences(own: Mapping[str, Tensor], other: Mapping[str, Tensor]
         ("of another shape in the file", misshaped),
     )
     return "\n".join(_list_keys(title, lines) for title, lines in parts if lines)
+
+
+def _suggest_key(key: str, own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
+    """Return the nearest of the keys that the file lacks and whose shape is that of ``key``, as a sentence."""
+    nearest = did_you_mean(key, [name for name in own if name not in other and _same_shape(other[key], own[name])])
+    return f".{nearest}" if nearest else ""
 
 
 def _list_keys(title: str, lines: list[str]) -> str:
