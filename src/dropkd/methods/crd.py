@@ -36,7 +36,7 @@ class CRD(Method):
         L = L_s + L_t, \quad L_v = -\frac{1}{B} \sum_i \left[ \log \frac{q_0}{q_0 + K / N + \epsilon}
             + \sum_{k=1}^{K} \log \frac{K / N}{q_k + K / N + \epsilon} \right]
         q_k = \frac{e^{\langle m_k, v_i \rangle / \tau}}{Z}, \quad \epsilon = 10^{-7}
-        m_{0} \leftarrow \frac{\mu m_{0} + (1 - \mu) v'_i}{\| \mu m_{0} + (1 - \mu) v'_i \|}
+        m_{0} \gets \frac{\mu m_{0} + (1 - \mu) v'_i}{\| \mu m_{0} + (1 - \mu) v'_i \|}
 
         v is the projected embedding of one network and m are places in the memory of the other, the image's own (0) and
         those of K images of other classes; v' is that other network's embedding of the image. N is the number of
