@@ -57,5 +57,5 @@ def test_a_tensor_made_on_the_cpu_is_found() -> None:
         def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
             return {"logit": (student.logits * torch.arange(student.logits.shape[1])).mean()}
 
-    with pytest.raises(RuntimeError, match="two.* devices"):
+    with pytest.raises(RuntimeError, match=r"two.* devices"):
         find_devices(Wrong)
