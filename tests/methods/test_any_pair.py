@@ -169,7 +169,8 @@ def take_real_step(name: str, student: Network, teacher: Network) -> DropKDError
     except DropKDError as error:
         return error
     views = len(distiller.method.views)
-    images, index = torch.rand(3 * views, 3, *student.spec.image_size), torch.tensor([7, 1, 4]).repeat(views)
+    index = torch.arange(max(3, distiller.method.least_batch)).flip(0).repeat(views)
+    images = torch.rand(len(index), 3, *student.spec.image_size)
     trained = [parameter for parameter in distiller.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=1e-3)
     losses = distiller(images, targets[index], index)
