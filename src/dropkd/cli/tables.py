@@ -131,7 +131,8 @@ def _describe_run(metrics: Mapping[str, Any]) -> str:
 def _describe_relabelled(relabelled: Mapping[str, int], train_images: int, file: Path) -> str:
     images, changes = relabelled["images"], relabelled["changes"]
     times = "" if changes == images else f" ({changes:,} times in all)"
-    return f"{images:,} of {train_images:,} training images were given another class{times}: {file}"
+    deed = f"{'was' if images == 1 else 'were'} given another class{times}"
+    return f"{images:,} of {train_images:,} training images {deed}: {file}"
 
 
 def _collect_rows(metrics: Mapping[str, Any], folder: Path) -> list[tuple[str, Mapping[str, Any]]]:
