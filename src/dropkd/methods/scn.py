@@ -83,8 +83,8 @@ class SCN(Method):
         or high group has no term rank.
 
         The weights scale all logits of an image alike, so the best class is the same without them, and a run keeps
-        the plain student. :meth:`deploy` gives the one with weighted logits, whose probabilities are milder where it
-        is unsure; the authors evaluate with these.
+        the plain student. :meth:`deploy`, which the engine does not call, gives the one with weighted logits, whose
+        probabilities are milder where it is unsure; the authors evaluate with these.
 
     References:
         Wang, Peng, Yang, Lu, Qiao, "Suppressing Uncertainties for Large-Scale Facial Expression Recognition",
