@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
+from timm.utils import reparameterize_model
 
 from dropkd import Distiller
 from dropkd.errors import ModelError
-from dropkd.models import Network, build_network, open_network, save_network
+from dropkd.models import Network, build_network, count_parameters, open_network, save_network
 
 # The smallest power of two, in pixels, at which the network and a CIFAR teacher have maps of more than one cell.
 SMALLEST = {
@@ -91,3 +93,20 @@ def test_maps_are_the_stages_without_the_stem(name: str) -> None:
 def test_smaller_images_are_refused_in_words(name: str) -> None:
     with pytest.raises(ModelError, match=r"can't take images of 16x16 pixels|share grids of one cell only"):
         Distiller(*_build(name, SMALLEST[name] // 2), "at")
+
+
+@pytest.mark.parametrize("name", ["repvit_m0_9", "fastvit_t8"])
+def test_merged_branches_answer_as_the_trained_ones(name: str) -> None:
+    network = build_network(name, num_classes=4, image_size=32)
+    images = torch.rand(4, 3, 32, 32)
+    # Norms with statistics of their own.
+    network.train()(images)
+    network.eval()
+    merged = copy.deepcopy(network)
+    merged.model = reparameterize_model(merged.model)
+    assert count_parameters(merged) < count_parameters(network)
+    with torch.no_grad():
+        answer, expected = merged(images), network(images)
+    torch.testing.assert_close(answer.logits, expected.logits, rtol=1e-4, atol=1e-5)
+    for feature_map, other in zip(answer.maps, expected.maps, strict=True):
+        torch.testing.assert_close(feature_map, other, rtol=1e-4, atol=1e-4)
