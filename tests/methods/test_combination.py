@@ -159,6 +159,13 @@ def test_the_cross_entropy_has_the_least_weight_and_the_labels_of_the_method_tha
     assert {term: method.warmup_of(term) for term in method.terms} == {"kd_logit": 0.0, "new_nothing": 7.0}
 
 
+def test_it_needs_as_many_images_as_the_most_demanding_of_its_methods() -> None:
+    assert combine({"kd": KD, "a": Seen})(PAIR).least_batch == 1
+    deep = Shapes(4, ((6, 2, 2), (8, 1, 1)), 8)
+    alone = build_method("ofakd", Pair(deep, deep, 4))
+    assert build_method("kd+ofakd", Pair(deep, deep, 4)).least_batch == alone.least_batch == 2
+
+
 def test_two_methods_that_change_the_labels_are_refused() -> None:
     with pytest.raises(ConfigError, match="a and b both change the labels"):
         combine({"a": Renaming, "b": Renaming})(PAIR)

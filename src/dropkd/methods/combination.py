@@ -40,9 +40,10 @@ class Combined(Method):
         given = options or {}
         built = {name: cls(pair, **given.get(name, {})) for name, cls in self.parts.items()}
         self.methods = nn.ModuleDict(built)
-        # What a method reads and wants to see may depend on its options.
+        # What a method reads, wants to see and needs at least may depend on its options and on the pair.
         self.student_reads = _unite(method.student_reads for method in built.values())  # type: ignore[misc]
         self.teacher_reads = _unite(method.teacher_reads for method in built.values())  # type: ignore[misc]
+        self.least_batch = max(method.least_batch for method in built.values())  # type: ignore[misc]
         views, self.labelled_views = _unite_views(built.values())  # type: ignore[misc]
         self.views = tuple(kind for kind, _ in views)  # type: ignore[misc]
         self._places = {name: [views.index(view) for view in _number_views(m.views)] for name, m in built.items()}
