@@ -76,3 +76,13 @@ def test_a_run_shortens_the_methods_own_warm_up_to_a_twelfth_and_writes_it_down(
 def test_a_batch_too_small_for_the_method_is_refused_before_the_first_step(configure: Callable[..., Config]) -> None:
     with pytest.raises(ConfigError, match=r"dist compares the images .*at least 2 .*training.batch_size is 1. Raise"):
         prepare_job(configure("dist", training__batch_size=1), Observer())
+
+
+@pytest.mark.parametrize(("method", "name"), [("crd", "CRD"), ("scn", "SCN"), ("kd+crd", r"KD\+CRD")])
+def test_a_method_that_remembers_samples_is_not_left_to_guess_their_numbers(method: str, name: str) -> None:
+    distiller = make(method, targets=torch.arange(8) % 4)
+    images, target = torch.rand(4, 3, 32, 32), torch.arange(4)
+    with pytest.raises(ConfigError, match=f"{name} remembers each training sample: pass its number"):
+        distiller(images, target)
+    assert distiller(images, target, torch.tensor([0, 5, 2, 7])).loss.isfinite()
+    assert make("scn", options={"relabel": "none"})(images, target).loss.isfinite()

@@ -210,7 +210,7 @@ def test_its_options_are_those_of_each_under_its_name_and_can_be_spelt_out() -> 
     assert listed["kd.temperature"].default == 4.0
     assert listed["dropkd.temperature"].default == 2.0
     spelt = spell_out_options(cls, {"kd": {"temperature": 3.0}})
-    assert spelt["kd"] == {"temperature": 3.0}
+    assert spelt["kd"] == {"temperature": 3.0, "standardize": False}
     assert spelt["dropkd"]["temperature"] == 2.0
 
 
@@ -243,7 +243,7 @@ def test_a_run_of_a_combination_can_be_repeated_from_its_own_configuration(cloth
     )
     config = load_config(run.folder / "config.yaml")
     assert config.method.name == "kd+dropkd"
-    assert config.method.options["kd"] == {"temperature": 2.5}
+    assert config.method.options["kd"]["temperature"] == 2.5
     assert config.method.options["dropkd"]["width"] == 128
     assert config.method.weights["kd_logit"] == 0.5
     assert check_method_options("kd+dropkd", config.method.options)

@@ -158,11 +158,20 @@ class Distiller(nn.Module):
         Args:
             images: (V * B, 3, H, W), the views that the method asks for one after another; V is 1 for most.
             target: (V * B,) int64.
-            index: (V * B,) int64, the samples' numbers; counted from 0 where not given.
+            index: (V * B,) int64, the samples' numbers; counted from 0 where not given, which methods that remember
+                samples refuse.
             epoch: epoch, counted from 0.
             soft_target: (V * B, K), class shares under mixup.
             teacher_outputs: the teacher's answer where it is already known, so that the teacher isn't run.
+
+        Raises:
+            ConfigError: the method remembers samples, and no numbers are given.
         """
+        if index is None and self.method.reads_index:
+            raise ConfigError(
+                f"{type(self.method).__name__} remembers each training sample: pass its number in the data set, "
+                "distiller(images, target, index)."
+            )
         teacher = self.ask_teacher(images) if teacher_outputs is None else teacher_outputs
         student = self._ask_student(images)
         index = torch.arange(len(target), device=target.device) if index is None else index

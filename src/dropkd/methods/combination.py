@@ -44,6 +44,7 @@ class Combined(Method):
         self.student_reads = _unite(method.student_reads for method in built.values())  # type: ignore[misc]
         self.teacher_reads = _unite(method.teacher_reads for method in built.values())  # type: ignore[misc]
         self.least_batch = max(method.least_batch for method in built.values())  # type: ignore[misc]
+        self.reads_index = any(method.reads_index for method in built.values())  # type: ignore[misc]
         views, self.labelled_views = _unite_views(built.values())  # type: ignore[misc]
         self.views = tuple(kind for kind, _ in views)  # type: ignore[misc]
         self._places = {name: [views.index(view) for view in _number_views(m.views)] for name, m in built.items()}
@@ -130,6 +131,7 @@ def combine(parts: Mapping[str, type[Method]]) -> type[Combined]:
         "views": tuple(kind for kind, _ in _unite_views(classes)[0]),
         "labelled_views": _unite_views(classes)[1],
         "cross_entropy_weight": min(cls.cross_entropy_weight for cls in classes),
+        "reads_index": any(cls.reads_index for cls in classes),
         "least_batch": max(cls.least_batch for cls in classes),
     }
     return type("+".join(cls.__name__ for cls in classes), (Combined,), attributes)

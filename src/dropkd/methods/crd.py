@@ -86,6 +86,7 @@ class CRD(Method):
     student_reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
     teacher_reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
     terms: ClassVar[Mapping[str, float]] = {"contrast": 0.8}
+    reads_index: ClassVar[bool] = True
     student_memory: Tensor
     teacher_memory: Tensor
     normalizers: Tensor

@@ -36,6 +36,7 @@ class Method(nn.Module):
         cross_entropy_weight: default weight of the engine's cross-entropy between the student's logits and
             :meth:`targets`.
         warmup_epochs: epochs over which its terms rise to their weights by default; see :meth:`warmup_of`.
+        reads_index: whether it needs to know which training sample each image is (a memory, changed labels).
         least_batch: the fewest images in a batch that its terms are defined for.
 
     Args:
@@ -54,6 +55,7 @@ class Method(nn.Module):
     labelled_views: ClassVar[int] = 1
     cross_entropy_weight: ClassVar[float] = 1.0
     warmup_epochs: ClassVar[float] = 0.0
+    reads_index: ClassVar[bool] = False
     least_batch: ClassVar[int] = 1
 
     def __init__(self, pair: Pair) -> None:

@@ -36,7 +36,7 @@ class ReviewKD(Method):
             r_l = z_1 x + z_2 \, \mathrm{up}(r_{l-1}), \quad f_l = \mathrm{BN}(W_2 * r_l)
 
         Levels l run from the embedding to the shallowest stage; k_j are those of 4, 2, 1 that are smaller than the
-        grid, j = 1, 2, ...; MSE is the mean over all elements, pool_k averages over k x k cells, up and the grid of
+        grid, j = 1, 2, ...; MSE is the mean over all elements, pool_k averages down to k x k cells, up and the grid of
         f_l go by the nearest neighbour to the student's and the teacher's grid; W_1 is 1 x 1 and W_2 is 3 x 3.
 
     Terms:

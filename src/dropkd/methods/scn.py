@@ -122,6 +122,7 @@ class SCN(Method):
         self.least_batch = _least_batch(high_ratio)  # type: ignore[misc]
         self._epoch, self._checked_epoch = 0, -1
         self.attend = nn.Linear(pair.student.embedding, 1)
+        self.reads_index = relabel != "none"  # type: ignore[misc]
         if relabel == "none":
             return
         if pair.targets is None:
