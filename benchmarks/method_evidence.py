@@ -2,6 +2,7 @@
 
     python benchmarks/method_evidence.py                      # the bundled images, every method, seeds 0 1 2
     python benchmarks/method_evidence.py --methods kd at      # some of them
+    python benchmarks/method_evidence.py --methods at:weights.attention=100   # with another weight or option
     python benchmarks/method_evidence.py --table              # print what is there
 
 The teacher is the bundled transformer, the student a cifar_resnet8 that sees 2,400 of the bundled training images for 16
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dropkd.config.yaml_text import parse_yaml
 from dropkd.data import open_data
 from dropkd.demo.idx import read_fashion_mnist
 from dropkd.demo.images import CLASSES, DemoSplit, load_demo_split, write_images
@@ -49,12 +51,15 @@ class Bench:
         self.teacher = open_network(teacher).eval().requires_grad_(False)
         self._lessons: dict[tuple[object, ...], list[list[Lesson]]] = {}
 
-    def run(self, method: str, seed: int) -> dict[str, float]:
+    def run(self, trial: str, seed: int) -> dict[str, float]:
         """Train a student and return its test accuracy and the seconds that training took."""
+        method, options, weights = parse_trial(trial)
         torch.manual_seed(seed)
         student = build_network(STUDENT, num_classes=len(self.data.classes), image_size=(28, 28))
         targets = torch.from_numpy(self.data.train.targets)
-        distiller = Distiller(student, self.teacher, method, targets=targets).to(memory_format=torch.channels_last)
+        distiller = Distiller(student, self.teacher, method, options=options, weights=weights, targets=targets).to(
+            memory_format=torch.channels_last
+        )
         lessons = self._recall(seed, distiller.method.views, self._find_reads(method))
         torch.manual_seed(seed + 1)
         seconds = train(distiller, lessons, self.budget)
@@ -72,6 +77,15 @@ class Bench:
             self._lessons = {k: v for k, v in self._lessons.items() if k[0] == seed}
             self._lessons[key] = remember(self.teacher, self.data.train, self.budget, seed, views, reads)
         return self._lessons[key]
+
+
+def parse_trial(trial: str) -> tuple[str, dict[str, Any], dict[str, float]]:
+    """Return the method, the options and the weights of a trial such as ``at:weights.attention=100,power=4``."""
+    method, _, rest = trial.partition(":")
+    settings = [setting.partition("=") for setting in rest.split(",") if setting]
+    values = {key: parse_yaml(text) for key, _, text in settings}
+    weights = {key.removeprefix("weights."): value for key, value in values.items() if key.startswith("weights.")}
+    return method, {key: value for key, value in values.items() if not key.startswith("weights.")}, weights
 
 
 def write_folder(folder: Path, idx: Path | None) -> Path:
@@ -134,7 +148,9 @@ def _find_interval(gaps: Sequence[float]) -> tuple[float, float]:
 def main() -> None:
     """Read the command line, run what is missing, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", metavar="NAME", help="by default every method")
+    parser.add_argument(
+        "--methods", nargs="+", metavar="NAME", help="NAME or NAME:KEY=VALUE,...; by default every method"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
