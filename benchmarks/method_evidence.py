@@ -5,10 +5,10 @@
     python benchmarks/method_evidence.py --methods at:weights.attention=100   # with another weight or option
     python benchmarks/method_evidence.py --table              # print what is there
 
-The teacher is the bundled transformer, the student a cifar_resnet8 that sees 2,400 of the bundled training images for 16
-epochs: little enough that a teacher has something to add. Every method runs with its default options and weights, so
-this is a check that each method learns, not a comparison of tuned methods. The last epoch counts, so nothing is picked
-by the test images: the bundled 2,000, or with ``--idx FOLDER`` (the original Fashion-MNIST files) all 10,000.
+The teacher is the bundled transformer, the student a cifar_resnet8 that sees 2,400 of the bundled training images for
+16 epochs: little enough that a teacher has something to add. Every method runs with its default options and weights,
+so this is a check that each method learns, not a comparison of tuned methods. The last epoch counts, so nothing is
+picked by the test images: the bundled 2,000, or with ``--idx FOLDER`` (the original Fashion-MNIST files) all 10,000.
 
 Results are appended line by line and what is there is not repeated, so the script can be stopped and started again.
 The table gives the paired difference to plain training over seeds with its 95 % interval (Student's t) and says

@@ -48,7 +48,8 @@ class Outputs(NamedTuple):
             not a copy, so that gradients to it train the model; None where no such layer does (two heads, a nonlinear
             one). It belongs to the network and not to the images: its rows are classes.
         preactivations: the same maps before their last activation, of the same shapes, where a method reads them; a
-            map that does not end in an activation (a residual stream, a linear bottleneck) stands for itself.
+            map that does not end in an activation (a residual stream, a linear bottleneck) stands for itself; in the
+            CIFAR wide ResNets, what the next activation is given stands for it.
 
     Where a method asks for several views of each image, the rows of the first view come first, then those of the
     second.

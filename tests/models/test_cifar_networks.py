@@ -53,10 +53,12 @@ KINDS = [
 ]
 # A second or so each.
 LARGE = ("cifar_resnet110", "cifar_resnet32x4", "cifar_vgg13", "cifar_vgg16", "cifar_vgg19", "cifar_resnet50")
-# Networks whose maps end in an activation, and the batch norm before it.
+# Networks whose maps end in an activation, or come right before one, and the batch norm before it.
 ACTIVATED = {
     "cifar_resnet8": [f"layer{stage}.0.bn2" for stage in (1, 2, 3)],
     "cifar_resnet20": [f"layer{stage}.2.bn2" for stage in (1, 2, 3)],
+    "cifar_wrn_16_1": ["block2.layer.0.bn1", "block3.layer.0.bn1", "bn1"],
+    "cifar_wrn_40_2": ["block2.layer.0.bn1", "block3.layer.0.bn1", "bn1"],
     "cifar_vgg8": [f"block{stage}.1" for stage in (1, 2, 3, 4)],
     "cifar_vgg13": [f"block{stage}.4" for stage in (1, 2, 3, 4)],
     "cifar_shufflenetv1": ["layer1.3.bn3", "layer2.7.bn3", "layer3.3.bn3"],

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from dropkd.contracts import Outputs
 from dropkd.errors import ModelError
-from dropkd.models.taps import Taps
+from dropkd.models.taps import TappedTaps, Taps
 
 __all__ = ["LastActivations", "find_last_activations"]
 
@@ -99,7 +99,8 @@ def find_last_activations(
 ) -> LastActivations:
     """Run the model once, watch its activations and batch norms, and return which of them give its maps.
 
-    Only modules are seen: a map that ends in a function such as ``torch.relu`` stands for itself.
+    Only modules are seen: a map that ends in a function such as ``torch.relu`` stands for itself. A model of dropkd's
+    own whose maps end in none may say which activation comes next, by a method ``next_activations``.
 
     Args:
         model: in evaluation mode.
@@ -107,6 +108,9 @@ def find_last_activations(
         image: (1, 3, H, W), normalised, of the size that the model is fed.
         shapes: (C, H, W) of the maps.
     """
+    if isinstance(taps, TappedTaps) and hasattr(model, "next_activations"):
+        named: Any = model
+        return LastActivations([_Activation(activation, 0, norm) for activation, norm in named.next_activations()])
     watch = _Watch(model, shapes)
     try:
         maps = taps.read(model, image, maps=True).maps

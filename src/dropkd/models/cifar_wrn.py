@@ -64,9 +64,10 @@ class CifarWideResNet(nn.Module):
         num_classes: number of logits.
 
     Note:
-        Norm and ReLU come before each convolution, so a stage ends in a sum: its map is no ReLU's output. The public
-        benchmarks put the next block's batch norm in place of the map before its last activation. One of them runs
-        these norms a second time in each training step, which moves their running statistics twice; here once.
+        Norm and ReLU come before each convolution, so a stage ends in a sum: its map is no ReLU's output. What the
+        next ReLU is given, by the next block's batch norm, stands in for the map before its last activation, as in the
+        public benchmarks. One of them runs these norms a second time in each training step, which moves their running
+        statistics twice; here once.
         Images are pooled whole rather than in windows of 8x8: the same at 32 px, and right at other sizes.
 
     References:
@@ -92,6 +93,11 @@ class CifarWideResNet(nn.Module):
     def get_classifier(self) -> nn.Module:
         """Return the layer that gives the logits."""
         return self.fc
+
+    def next_activations(self) -> tuple[tuple[str, str], ...]:
+        """Return for each map the names of the ReLU that comes next and of the batch norm in between."""
+        blocks = [(f"block{stage}.layer.0.relu1", f"block{stage}.layer.0.bn1") for stage in (2, 3)]
+        return (*blocks, ("relu", "bn1"))
 
     def tapped(self, x: Tensor) -> Outputs:
         """Return logits, the sum that each stage ends in, and the pooled embedding."""
