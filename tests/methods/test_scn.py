@@ -134,6 +134,8 @@ def test_a_label_can_change_back() -> None:
     for epoch, wanted in enumerate(([1, 1, 2, 3], [0, 1, 2, 3])):
         method(doubt(wanted), None, labels(epoch, rows=4))
         changes = method.end_epoch(epoch)
+        # Another process would take what is left over for a proposal of the next epoch.
+        assert method.proposed.tolist() == [-1] * SAMPLES
     assert changes == [LabelChange(0, 1, 0)]
 
 
