@@ -162,9 +162,10 @@ def test_networks_that_see_alike_get_no_prior_and_strangers_nearly_all(monkeypat
 
 
 def test_features_that_do_not_vary_or_overflow_leave_a_finite_term_and_running_means() -> None:
-    method = DPK(SQUARE)
+    method = DPK(SQUARE, momentum=0.0)
     flat = Outputs(torch.zeros(5, 10), (torch.ones(5, 8, 6, 6),), torch.zeros(5, 8))
     assert run(method, student=flat).isfinite()
+    assert method._find_share(0, flat.maps[0], answer(SQUARE.teacher, 5).maps[0]) == 1.0
     run(method)
     before = method.criteria.clone()
     run(method, student=flat._replace(maps=(torch.full((5, 8, 6, 6), torch.inf),)))

@@ -44,9 +44,8 @@ def draw_prior(images: int, tokens: int, share: float | Tensor, device: torch.de
         [6, 6]
     """
     count = torch.as_tensor(share * tokens, device=device).round().clamp(max=tokens - 1)
-    order = torch.rand(images, tokens, device=device).argsort(dim=1)
-    # The rank of each token in a random order: those below the count are a random choice of that many.
-    return order.argsort(dim=1) < count
+    # A random order holds each number once, so as many as the count lie below it, at random places.
+    return torch.rand(images, tokens, device=device).argsort(dim=1) < count
 
 
 class PatchEncoder(nn.Module):
