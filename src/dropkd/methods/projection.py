@@ -22,7 +22,9 @@ class Encoder(nn.Sequential):
     def __init__(self, channels: int, width: int) -> None:
         # One group: each image is normalised by itself, so that a batch of one image and a grid of one cell
         # are fine.
-        super().__init__(nn.Conv2d(channels, width, 1), nn.GroupNorm(1, width), nn.ReLU(), nn.Conv2d(width, width, 1))
+        super().__init__(
+            nn.Conv2d(channels, width, 1), nn.GroupNorm(1, width), nn.ReLU(inplace=True), nn.Conv2d(width, width, 1)
+        )
 
 
 class Decoder(nn.Sequential):
@@ -34,7 +36,9 @@ class Decoder(nn.Sequential):
     """
 
     def __init__(self, channels: int, width: int) -> None:
-        super().__init__(nn.Conv2d(width, width, 1), nn.GroupNorm(1, width), nn.ReLU(), nn.Conv2d(width, channels, 1))
+        super().__init__(
+            nn.Conv2d(width, width, 1), nn.GroupNorm(1, width), nn.ReLU(inplace=True), nn.Conv2d(width, channels, 1)
+        )
 
 
 class Classifier(nn.Module):
