@@ -23,7 +23,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 # The profiler says on each use that there is no GPU.
@@ -35,7 +35,7 @@ from torch import Tensor
 from dropkd.contracts import Outputs
 from dropkd.engine.distiller import Distiller
 from dropkd.errors import DropKDError
-from dropkd.methods.registry import method_names
+from dropkd.methods.registry import method_class, method_names
 from dropkd.models import Network, build_network
 
 CLASSES = 100
@@ -119,10 +119,7 @@ def measure_method(name: str, pair: PairOfNetworks, device: torch.device, steps:
     torch.manual_seed(0)
     teacher = build_network(pair.teacher, num_classes=CLASSES, image_size=pair.side)
     teacher.to(device).to(memory_format=torch.channels_last)
-    try:
-        trainee = Trainee(name, pair, teacher, device)
-    except DropKDError as error:
-        return {"method": name, "refused": str(error)}
+    trainee = Trainee(name, pair, teacher, device)
     plain = Trainee("plain", pair, None, device)
     kinds: dict[str, Callable[[], None]] = {"plain": lambda: plain.step(None)}
     kinds["cached" if trainee.cached is not None else "without_teacher"] = lambda: trainee.step(trainee.cached)
@@ -213,22 +210,44 @@ def judge(key: str, pair: PairOfNetworks, row: dict[str, Any]) -> None:
 def format_row(row: dict[str, Any]) -> str:
     """Return a line of the table."""
     if "refused" in row:
-        return f"{row['method']:<10} {row['refused']}"
+        return f"{row['method']:<11}{row['refused']}"
     cells = []
     for kind in ("cached", "live"):
-        found = row.get(kind) or (row.get("without_teacher") if kind == "cached" else None)
+        found = row.get(kind, row.get("without_teacher") if kind == "cached" else None)
         if found is None:
-            cells.append(f"{'no teacher':<20} {'':>8}")
+            cells.append("no teacher")
             continue
         lower, upper = found["time_quartiles"]
-        cells.append(f"{found['time']:5.2f} ({lower:5.2f}-{upper:5.2f})  {found['memory']:8.2f}")
+        cells.append(f"{found['time']:5.2f} ({lower:5.2f}-{upper:5.2f}) {found['memory']:8.2f}")
     bound = f"{row['bound']:.2f} {'yes' if row['within_bound'] else 'no'}" if "bound" in row else ""
-    views = "two views" if row["views"] > 1 else ""
-    return f"{row['method']:<10} {cells[0]}  {cells[1]}  {bound:<9} {views}".rstrip()
+    views = "two views, plain training has one" if row["views"] > 1 else ""
+    return f"{row['method']:<11}{cells[0]:<30}{cells[1]:<30}{bound:<10}{views}".rstrip()
 
 
-def main() -> None:
-    """Measure, and print a table or one JSON document."""
+def measure_pair(
+    key: str, pair: PairOfNetworks, names: Sequence[str], device: torch.device, steps: int, show: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return what the methods cost for a pair, and show a line for each as it is measured."""
+    show(
+        f"\n{pair.teacher} -> {pair.student}, {pair.side} px, batch {pair.batch}, {CLASSES} classes, {SAMPLES} samples"
+    )
+    show("Time and memory over plain training; in brackets the quartiles of the time.")
+    show(f"{'':<11}{'cached teacher':<30}{'live teacher':<30}bound")
+    rows = []
+    for name in names:
+        try:
+            row = measure_method(name, pair, device, steps)
+        except DropKDError as error:
+            row = {"method": name, "refused": str(error)}
+        judge(key, pair, row)
+        rows.append(row)
+        show(format_row(row))
+        gc.collect()
+    return {**asdict(pair), "classes": CLASSES, "samples": SAMPLES, "plain_views": 1, "methods": rows}
+
+
+def read_arguments() -> argparse.Namespace:
+    """Return the options of the command line, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", help="names, comma-separated; by default all")
     parser.add_argument("--pairs", default=",".join(PAIRS), help=f"of {', '.join(PAIRS)}, comma-separated")
@@ -238,36 +257,43 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     args = parser.parse_args()
+    args.pairs = args.pairs.split(",")
+    if unknown := [key for key in args.pairs if key not in PAIRS]:
+        parser.error(f"unknown pair {unknown[0]!r}; the pairs are {', '.join(PAIRS)}")
+    args.methods = args.methods.split(",") if args.methods else [name for name in method_names() if name != "plain"]
+    try:
+        for name in args.methods:
+            method_class(name)
+    except DropKDError as error:
+        parser.error(str(error))
+    if args.steps < 2:
+        parser.error("--steps must be 2 at least, for the quartiles")
+    return args
+
+
+def main() -> None:
+    """Measure, and print a table or one JSON document."""
+    args = read_arguments()
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
-    names = args.methods.split(",") if args.methods else [name for name in method_names() if name != "plain"]
-    own_time = device.type == "cpu" and args.threads == 1
+    on_gpu = device.type == "cuda"
     document: dict[str, Any] = {
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+        "device": torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine(),
         "threads": args.threads,
         "steps": args.steps,
-        "clock": "the process's own time" if own_time else "wall clock",
-        "memory": "torch's allocator" if device.type == "cuda" else "torch's profiler",
-        "pairs": [],
+        "time": "the process's own time" if not on_gpu and args.threads == 1 else "wall clock",
+        "memory": f"bytes of torch at the peak of a step, by its {'allocator' if on_gpu else 'profiler'}",
     }
-    for key in args.pairs.split(","):
-        pair = PAIRS[key]
-        pair = PairOfNetworks(pair.student, pair.teacher, pair.side, args.batch or pair.batch)
-        report = {**vars(pair), "classes": CLASSES, "samples": SAMPLES, "methods": []}
-        document["pairs"].append(report)
+
+    def show(line: str) -> None:
         if not args.json:
-            print(f"\n{pair.teacher} -> {pair.student}, {pair.side} px, batch {pair.batch}, {CLASSES} classes")
-            print(f"{document['device']}, {args.threads} thread(s), {args.steps} steps each, {document['clock']}")
-            print("Time and memory over plain training; in brackets the quartiles of the time.")
-            print(f"{'':<10} {'cached teacher':<28}   {'live teacher':<28}   {'bound':<9}")
-        for name in names:
-            row = measure_method(name, pair, device, args.steps)
-            judge(key, pair, row)
-            report["methods"].append(row)
-            gc.collect()
-            if not args.json:
-                print(format_row(row), flush=True)
+            print(line, flush=True)
+
+    for name, value in document.items():
+        show(f"{name}: {value}")
+    pairs = {key: replace(PAIRS[key], batch=args.batch or PAIRS[key].batch) for key in args.pairs}
+    document["pairs"] = [measure_pair(key, pair, args.methods, device, args.steps, show) for key, pair in pairs.items()]
     if args.json:
         print(json.dumps(document, indent=2))
 
