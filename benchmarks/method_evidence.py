@@ -5,10 +5,11 @@
     python benchmarks/method_evidence.py --methods at:weights.attention=100   # with another weight or option
     python benchmarks/method_evidence.py --table              # print what is there
 
-The teacher is the bundled transformer, the student a cifar_resnet8 that sees 2,400 of the bundled training images for
-16 epochs: little enough that a teacher has something to add. Every method runs with its default options and weights,
-so this is a check that each method learns, not a comparison of tuned methods. The last epoch counts, so nothing is
-picked by the test images: the bundled 2,000, or with ``--idx FOLDER`` (the original Fashion-MNIST files) all 10,000.
+The teacher is the bundled transformer, or another that dropkd wrote with ``--teacher FILE``. The student is a
+cifar_resnet8 that sees 2,400 of the bundled training images for 16 epochs: little enough that a teacher has something
+to add. Every method runs with its default options and weights, so this is a check that each method learns, not a
+comparison of tuned methods. The last epoch counts, so nothing is picked by the test images: the bundled 2,000, or with
+``--idx FOLDER`` (the original Fashion-MNIST files) all 10,000.
 
 Results are appended line by line and what is there is not repeated, so the script can be stopped and started again.
 The table gives the paired difference to plain training over seeds with its 95 % interval (Student's t) and says
@@ -66,7 +67,7 @@ class Bench:
         return {"test": measure_accuracy(student, self.data.test), "seconds": seconds}
 
     def _find_reads(self, method: str) -> frozenset[str]:
-        # Maps before the activation are those after it in a transformer, so the one set serves all.
+        # Much the same for all methods, so that most share one memory of the teacher's answers.
         reads = method_class(method).teacher_reads
         return reads | {"maps", "embedding", "logits"} if reads else frozenset({"logits"})
 
@@ -165,13 +166,18 @@ def main() -> None:
         bench = Bench(write_folder(arguments.scratch, arguments.idx), arguments.teacher, Budget(arguments.epochs))
         for seed in arguments.seeds:
             for method in ["plain", *(name for name in arguments.methods or method_names() if name != "plain")]:
-                done = {(row["method"], row["seed"]) for row in read_results(arguments.results)}
-                if (method, seed) in done:
+                teacher = bench.teacher.spec.name
+                done = {(row["teacher"], row["method"], row["seed"]) for row in read_results(arguments.results)}
+                if (teacher, method, seed) in done:
                     continue
-                row = {"method": method, "seed": seed, "epochs": arguments.epochs, **bench.run(method, seed)}
+                trial = {"teacher": teacher, "method": method, "seed": seed, "epochs": arguments.epochs}
+                row = {**trial, **bench.run(method, seed)}
                 append_result(arguments.results, row)
                 print(f"{method}, seed {seed}: test {row['test']:.2%}, {row['seconds']:.0f} s", flush=True)
-    print_table(read_results(arguments.results))
+    results = read_results(arguments.results)
+    for teacher in dict.fromkeys(row["teacher"] for row in results):
+        print(f"\nTeacher: {teacher}.\n")
+        print_table([row for row in results if row["teacher"] == teacher])
 
 
 if __name__ == "__main__":
