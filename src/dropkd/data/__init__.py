@@ -1,4 +1,4 @@
-"""Folders of images as batches: opening and checking, splits, random views, loaders."""
+"""Data sets of images as batches: opening and checking, splits, random views, loaders."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dropkd.data.images import load_image
 from dropkd.data.loaders import EvalLoader, LoadedBatch, TrainLoader
 from dropkd.data.opening import open_data
 from dropkd.data.recipe import AUGMENTATIONS, Recipe, default_image_size, default_recipe
+from dropkd.data.source import absolute_source
 from dropkd.data.split import ImageData, Pack, Split
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Recipe",
     "Split",
     "TrainLoader",
+    "absolute_source",
     "default_image_size",
     "default_recipe",
     "load_image",

@@ -8,38 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dropkd.data.images import IMAGE_SUFFIXES
+from dropkd.data.listing import SPLIT_NAMES, SPLITS, WHOLE, Listing
+from dropkd.data.wording import count_of, enumerate_some
 from dropkd.errors import DataError, did_you_mean
 
-__all__ = ["WHOLE", "FolderFiles", "find_files"]
+__all__ = ["list_folder"]
 
-# The name under which a folder without splits keeps its images.
-WHOLE = "all"
-
-_SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 # How far below the place where images belong misplaced ones are looked for.
 _SEARCH_DEPTH = 4
 _LAYOUTS = "Expected: train/CLASS/* and test/CLASS/* (val/ too, if you have it), or CLASS/*."
 
 
 @dataclass
-class FolderFiles:
-    """The image files of a data folder.
-
-    Args:
-        root: the folder.
-        classes: the class names, sorted.
-        files: for each split (or ``WHOLE`` alone), each class's files, sorted by name.
-        notes: what was left aside.
-    """
-
-    root: Path
-    classes: tuple[str, ...] = ()
-    files: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Listing:
+class _Entries:
     images: list[Path] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
@@ -55,33 +36,35 @@ class _Leftovers:
     misplaced: dict[Path, int] = field(default_factory=dict)
 
 
-def find_files(root: Path) -> FolderFiles:
+def list_folder(root: Path) -> Listing:
     """Return the image files of a data folder by split and class; nothing is opened.
 
-    Hidden files and folders are passed over, links are followed.
+    Hidden files and folders are passed over, links are followed. Classes are sorted by name.
 
     Raises:
         DataError: the folder is missing or empty, has one class, images lie too deep, or splits differ in
             classes.
     """
     top = _list_root(root)
-    found, left = FolderFiles(root), _Leftovers()
+    left, notes = _Leftovers(), []
     splits = _find_splits(root, top)
     if splits:
         left.others, left.loose = list(top.others), list(top.images)
         ignored = [f for f in top.folders if f not in splits.values()]
-        found.notes += _note(root, ignored, "folder beside train/", "folders beside train/")
-    for name, folder in (splits or {WHOLE: root}).items():
-        found.files[name] = _find_classes(folder, left)
+        notes += _note(root, ignored, "folder beside train/", "folders beside train/")
+    files = {name: _find_classes(folder, left) for name, folder in (splits or {WHOLE: root}).items()}
     _check_depth(root, top, left)
-    found.classes = _check_classes(root, found.files, left, splits)
-    found.notes += _note(root, left.others, "file that is no image", "files that are no images")
-    found.notes += _note(root, left.loose, "image outside the class folders", "images outside the class folders")
-    found.notes += _note(root, left.empty, "folder without images", "folders without images")
-    return found
+    classes = _check_classes(root, files, left, splits)
+    notes += _note(root, left.others, "file that is no image", "files that are no images")
+    notes += _note(root, left.loose, "image outside the class folders", "images outside the class folders")
+    notes += _note(root, left.empty, "folder without images", "folders without images")
+    rows = (
+        (path, split, label) for split in files for label, name in enumerate(classes) for path in files[split][name]
+    )
+    return Listing.of_files(root, classes, rows, notes=notes, in_folders=True)
 
 
-def _list_root(root: Path) -> _Listing:
+def _list_root(root: Path) -> _Entries:
     try:
         present, is_folder = root.exists(), root.is_dir()
     except OSError as error:
@@ -91,34 +74,34 @@ def _list_root(root: Path) -> _Listing:
         raise DataError(f"the data folder {str(root)!r} does not exist.{near}")
     if not is_folder:
         raise DataError(f"the data must be a folder of images, got the file {str(root)!r}. Unpack archives first.")
-    return _list_folder(root)
+    return _scan_folder(root)
 
 
-def _list_folder(folder: Path) -> _Listing:
-    listing = _Listing()
+def _scan_folder(folder: Path) -> _Entries:
+    entries = _Entries()
     try:
-        with os.scandir(folder) as entries:
-            ordered = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+        with os.scandir(folder) as found:
+            ordered = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
     except OSError as error:
         raise DataError(f"can't read the folder {str(folder)!r}: {error.strerror}.") from error
     for entry in ordered:
         path = folder / entry.name
         if entry.is_dir():
             if entry.name != "__MACOSX":
-                listing.folders.append(path)
+                entries.folders.append(path)
         # A link to nothing counts as an image, so that it's reported as one that can't be read.
         elif path.suffix.lower() in IMAGE_SUFFIXES and (entry.is_file() or not path.exists()):
-            listing.images.append(path)
+            entries.images.append(path)
         else:
-            listing.others.append(path)
-    return listing
+            entries.others.append(path)
+    return entries
 
 
-def _find_splits(root: Path, top: _Listing) -> dict[str, Path]:
+def _find_splits(root: Path, top: _Entries) -> dict[str, Path]:
     """Return the folders of the splits, train first; none where the folders are classes."""
     splits: dict[str, Path] = {}
     for folder in top.folders:
-        name = _SPLIT_NAMES.get(folder.name.lower())
+        name = SPLIT_NAMES.get(folder.name.lower())
         if name in splits:
             raise DataError(
                 f"{str(root)!r} has two folders for one split: {splits[name].name!r} and {folder.name!r}. Keep one."
@@ -126,22 +109,22 @@ def _find_splits(root: Path, top: _Listing) -> dict[str, Path]:
         if name:
             splits[name] = folder
     others = [f for f in top.folders if f not in splits.values()]
-    if others and not any(_list_folder(f).folders for f in splits.values()):
+    if others and not any(_scan_folder(f).folders for f in splits.values()):
         return {}  # a class may be called "train": its folder holds images, no folders
     if splits and "train" not in splits:
         have = ", ".join(f.name + "/" for f in splits.values())
         raise DataError(f"{str(root)!r} has {have} but no train/ folder. {_LAYOUTS}")
-    return {name: splits[name] for name in ("train", "val", "test") if name in splits}
+    return {name: splits[name] for name in SPLITS if name in splits}
 
 
 def _find_classes(folder: Path, left: _Leftovers) -> dict[str, list[Path]]:
     """Return the images of each folder that has any, and note down what else is there."""
-    listing = _list_folder(folder)
-    left.others += listing.others
-    left.loose += listing.images
+    entries = _scan_folder(folder)
+    left.others += entries.others
+    left.loose += entries.images
     classes: dict[str, list[Path]] = {}
-    for class_folder in listing.folders:
-        inside = _list_folder(class_folder)
+    for class_folder in entries.folders:
+        inside = _scan_folder(class_folder)
         deeper = _count_deeper(inside.folders)
         left.others += inside.others
         left.misplaced.update(deeper)
@@ -159,23 +142,23 @@ def _count_deeper(folders: Iterable[Path]) -> dict[Path, int]:
     for _ in range(_SEARCH_DEPTH):
         below: list[Path] = []
         for folder in level:
-            listing = _list_folder(folder)
-            below += listing.folders
-            if listing.images:
-                counts[folder] = len(listing.images)
+            entries = _scan_folder(folder)
+            below += entries.folders
+            if entries.images:
+                counts[folder] = len(entries.images)
         level = below
     return counts
 
 
-def _check_depth(root: Path, top: _Listing, left: _Leftovers) -> None:
+def _check_depth(root: Path, top: _Entries, left: _Leftovers) -> None:
     if not left.misplaced:
         return
-    where = [f"{p.relative_to(root).as_posix()}/ ({_count(n, 'image')})" for p, n in left.misplaced.items()]
+    where = [f"{p.relative_to(root).as_posix()}/ ({count_of(n, 'image')})" for p, n in left.misplaced.items()]
     advice = "Move them up into their class's folder."
-    if len(top.folders) == 1 and top.folders[0].name.lower() not in _SPLIT_NAMES:
+    if len(top.folders) == 1 and top.folders[0].name.lower() not in SPLIT_NAMES:
         advice = f"Perhaps you mean the folder {str(top.folders[0])!r}."
     raise DataError(
-        f"{str(root)!r}: images lie too deep, they were found in {_enumerate(where, 5)}. {_LAYOUTS} {advice}"
+        f"{str(root)!r}: images lie too deep, they were found in {enumerate_some(where, 5)}. {_LAYOUTS} {advice}"
     )
 
 
@@ -186,7 +169,9 @@ def _check_classes(
     classes = sorted(files[first])
     folder = splits.get(first, root)
     if not classes:
-        have = f"holds {_count(len(left.loose), 'image')} but no folder per class" if left.loose else "holds no images"
+        have = (
+            f"holds {count_of(len(left.loose), 'image')} but no folder per class" if left.loose else "holds no images"
+        )
         if left.others and not left.loose:
             have += f" ({_name_some(root, left.others, 'file that is no image', 'files that are no images')})"
         raise DataError(f"the folder {str(folder)!r} {have}. {_LAYOUTS}")
@@ -208,9 +193,9 @@ def _compare_classes(
     extra = [c for c in sorted(files[name]) if c not in classes]
     text = ""
     if missing:
-        text += f" {splits[name].name}/ lacks {_enumerate([repr(c) for c in missing], 10)}."
+        text += f" {splits[name].name}/ lacks {enumerate_some([repr(c) for c in missing], 10)}."
     if extra:
-        listed = _enumerate([repr(c) for c in extra], 10)
+        listed = enumerate_some([repr(c) for c in extra], 10)
         text += f" {splits[name].name}/ has {listed}, which {splits['train'].name}/ lacks."
         text += did_you_mean(extra[0], classes)
     return text
@@ -221,14 +206,5 @@ def _note(root: Path, paths: list[Path], one: str, many: str) -> list[str]:
 
 
 def _name_some(root: Path, paths: list[Path], one: str, many: str) -> str:
-    names = _enumerate([p.relative_to(root).as_posix() for p in paths], 3)
+    names = enumerate_some([p.relative_to(root).as_posix() for p in paths], 3)
     return f"{len(paths)} {one if len(paths) == 1 else many}: {names}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
-def _enumerate(items: list[str], most: int) -> str:
-    rest = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + rest

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dropkd.data.images import decode_image, decode_reduced, explain_failure
 
-__all__ = ["PACK_BYTES", "PACK_SIDE", "Readings", "read_images"]
+__all__ = ["PACK_BYTES", "PACK_SIDE", "Readings", "measure_pixels", "read_images"]
 
 # Sets that fit into this are kept decoded in memory.
 PACK_BYTES = 512 * 2**20
@@ -59,6 +59,13 @@ def read_images(paths: Sequence[Path], progress: Callable[[int, int], None] | No
             if progress is not None:
                 progress(chunk.stop, len(paths))
     return Readings(reader.failures, reader.sizes, reader.digests, reader.packed_pixels())
+
+
+def measure_pixels(pixels: NDArray[np.uint8]) -> Readings:
+    """Return the readings of images that come out of one array, (N, H, W, 3); the digests are over the pixels."""
+    sizes = np.broadcast_to(np.array(pixels.shape[1:3], np.int64), (len(pixels), 2))
+    digests = [hashlib.sha256(image.tobytes()).digest() for image in pixels]
+    return Readings({}, sizes, digests, pixels)
 
 
 class _Reader:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dropkd.config import Config, MethodConfig, dump_config, load_config, update_config
-from dropkd.data import ImageData
+from dropkd.data import ImageData, absolute_source
 from dropkd.engine.journal import Journal
 from dropkd.engine.loggers import make_logger
 from dropkd.engine.observer import Observer
@@ -143,7 +143,7 @@ def _make_training(job: Job, folder: Path, observer: Observer) -> Training:
 
 def _with_absolute_paths(config: ResolvedConfig) -> ResolvedConfig:
     """Return the configuration with paths that mean the same from any working folder, since a run is resumed later."""
-    data = config.data.model_copy(update={"path": config.data.path.absolute()})
+    data = config.data.model_copy(update={"path": absolute_source(config.data.path)})
     student, teacher = config.student, config.teacher
     if student.checkpoint is not None:
         student = student.model_copy(update={"checkpoint": student.checkpoint.absolute()})

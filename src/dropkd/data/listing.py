@@ -1,0 +1,118 @@
+"""The images of a data set with split and class, as its files tell them, before any image is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropkd.data.wording import enumerate_some
+from dropkd.errors import DataError
+
+__all__ = ["SPLITS", "SPLIT_NAMES", "WHOLE", "Listing"]
+
+# The name under which a data set without splits keeps its images.
+WHOLE = "all"
+SPLITS = ("train", "val", "test")
+# What people call them.
+SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """All images of a data set, one row each.
+
+    Args:
+        root: the folder that their paths are told from.
+        classes: the names of the classes in the order of the logits.
+        paths: the files. Where images come out of one array, names below the root that nothing lies at.
+        split: (N,) ``train``, ``val`` or ``test``, or ``WHOLE`` for all of them.
+        target: (N,) int64, the class of each.
+        notes: what the user should know.
+        in_folders: whether the splits are folders of the root, which is how messages then call them.
+        pixels: (N, H, W, 3) uint8 where the images come out of one array, else None.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    paths: list[Path]
+    split: NDArray[np.str_]
+    target: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
+    in_folders: bool = False
+    pixels: NDArray[np.uint8] | None = None
+
+    @classmethod
+    def of_files(
+        cls,
+        root: Path,
+        classes: tuple[str, ...],
+        rows: Iterable[tuple[Path, str, int]],
+        *,
+        notes: Iterable[str] = (),
+        in_folders: bool = False,
+    ) -> Listing:
+        """Make a listing of (path, split, class) rows; they are put in order: by split, class and path."""
+        order = {name: k for k, name in enumerate((*SPLITS, WHOLE))}
+        ordered = sorted(rows, key=lambda row: (order[row[1]], row[2], row[0]))
+        split = np.array([name for _, name, _ in ordered], np.str_)
+        target = np.array([label for _, _, label in ordered], np.int64)
+        return cls(root, classes, [path for path, _, _ in ordered], split, target, tuple(notes), in_folders)
+
+    @classmethod
+    def of_pixels(
+        cls,
+        root: Path,
+        classes: tuple[str, ...],
+        parts: Iterable[tuple[str, NDArray[np.uint8], NDArray[np.int64]]],
+        *,
+        notes: Iterable[str] = (),
+    ) -> Listing:
+        """Make a listing of (split, pixels, classes) parts; grey images, (N, H, W), become RGB. The order is kept."""
+        names, paths, pixels, targets = [], [], [], []
+        for split, images, target in parts:
+            names += [split] * len(target)
+            paths += [root / split / classes[k].replace("/", "-") / f"{i:05}" for i, k in enumerate(target.tolist())]
+            pixels.append(images if images.ndim == 4 else np.repeat(images[..., None], 3, axis=3))
+            targets.append(target)
+        every = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
+        target = np.concatenate(targets).astype(np.int64)
+        return cls(root, classes, paths, np.array(names, np.str_), target, tuple(notes), pixels=every)
+
+    @cached_property
+    def relative(self) -> list[str]:
+        """The path of each image from the root, with forward slashes."""
+        return [path.relative_to(self.root).as_posix() for path in self.paths]
+
+    def count(self, split: str) -> NDArray[np.int64]:
+        """Return the number of images of each class of a split, (K,)."""
+        return np.bincount(self.target[self.split == split], minlength=len(self.classes))
+
+    def require_classes(self) -> Listing:
+        """Return the listing itself, once it is sure that a classifier can be trained on it.
+
+        Raises:
+            DataError: there are no training images, fewer than two classes, or a split without a class.
+        """
+        if WHOLE not in self.split and "train" not in self.split:
+            raise DataError(f"{str(self.root)!r}: there are no training images.")
+        if len(self.classes) < 2:
+            raise DataError(f"{str(self.root)!r} has one class, {self.classes[0]!r}; a classifier needs two at least.")
+        for split in np.unique(self.split).tolist():
+            lost = [repr(self.classes[k]) for k in np.flatnonzero(self.count(split) == 0)]
+            if lost:
+                where = "" if split == WHOLE else f" in {self.place(split)}"
+                raise DataError(f"{str(self.root)!r}: there is no image of class {enumerate_some(lost, 10)}{where}.")
+        return self
+
+    def place(self, split: str) -> str:
+        """Return how messages call a split: ``train/`` where it is a folder, else ``train``."""
+        return f"{split}/" if self.in_folders else split
+
+    def kind(self, split: str) -> str:
+        """Return the same as a noun: ``val/ folder`` or ``val split``."""
+        return f"{split}/ folder" if self.in_folders else f"{split} split"

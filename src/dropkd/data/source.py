@@ -1,0 +1,101 @@
+"""How the user names a data set: a place, or ``torchvision:NAME``, either with ``?option=value&option=value``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dropkd.errors import ConfigError, did_you_mean
+
+__all__ = ["DEFAULT_ROOT", "Source", "absolute_source", "read_source"]
+
+_SCHEMES = ("torchvision",)
+# Where the files of a set that is called by name are looked for: the field's custom.
+DEFAULT_ROOT = "data"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as it was named.
+
+    Args:
+        text: the user's own words.
+        place: the folder or the file; for a set that is called by name, that name.
+        scheme: ``torchvision`` for a set that is called by name, else empty.
+        options: what stood behind the question mark.
+    """
+
+    text: str
+    place: str
+    scheme: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """The folder or file; of a set that is called by name, the folder that its files are looked for in."""
+        return Path(self.options.get("root", DEFAULT_ROOT) if self.scheme else self.place).expanduser()
+
+    def check_options(self, *known: str) -> None:
+        """Make sure that there are no options but the known ones.
+
+        Raises:
+            ConfigError: there are.
+        """
+        unknown = [name for name in self.options if name not in known]
+        if unknown:
+            have = f"It has: {', '.join(known)}." if known else "It has none."
+            raise ConfigError(
+                f"{self.text!r}: unknown option {unknown[0]!r} for this kind of data. {have}"
+                f"{did_you_mean(unknown[0], known)}"
+            )
+
+
+def read_source(text: str | Path) -> Source:
+    """Take apart what the user named; a path that is there is taken as it is, question marks and all.
+
+    Raises:
+        ConfigError: something behind the question mark is not ``option=value``.
+
+    Example:
+        >>> source = read_source("raf-db?labels=noise01.txt")
+        >>> source.place, source.options
+        ('raf-db', {'labels': 'noise01.txt'})
+        >>> read_source("torchvision:CIFAR100?root=/sets").scheme
+        'torchvision'
+    """
+    whole = str(text)
+    if Path(whole).expanduser().exists():
+        return Source(whole, whole)
+    place, mark, rest = whole.partition("?")
+    options: dict[str, str] = {}
+    for part in rest.split("&") if mark else ():
+        name, equals, value = part.partition("=")
+        if not (equals and name and value) or name in options:
+            raise ConfigError(
+                f"{whole!r}: what follows the '?' must look like option=value&option=value, got {rest!r}."
+            )
+        options[name] = value
+    scheme, colon, name = place.partition(":")
+    if colon and scheme.lower() in _SCHEMES:
+        return Source(whole, name, scheme.lower(), options)
+    return Source(whole, place, "", options)
+
+
+def absolute_source(text: str | Path) -> Path:
+    """Return a name that means the same from any working folder.
+
+    Options that are files keep a name that only the data's folder explains.
+
+    Example:
+        >>> str(absolute_source("torchvision:CIFAR10?root=/sets"))
+        'torchvision:CIFAR10?root=/sets'
+    """
+    source = read_source(text)
+    options = dict(source.options)
+    place = f"{source.scheme}:{source.place}" if source.scheme else str(source.path.absolute())
+    if source.scheme:
+        options["root"] = str(source.path.absolute())
+    if "labels" in options and (labels := Path(options["labels"]).expanduser()).exists():
+        options["labels"] = str(labels.absolute())
+    return Path(place + ("?" + "&".join(f"{k}={v}" for k, v in options.items()) if options else ""))
