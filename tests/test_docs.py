@@ -40,12 +40,14 @@ def test_the_snippets_of_a_page_run(
         exec(compile(snippet, page.name, "exec"), names)  # noqa: S102
 
 
-@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: path.name)
 def test_every_recipe_parses(recipe: Path) -> None:
     assert load_config(recipe).student.name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [*PAGES, *sorted((ROOT / "docs" / "methods").glob("*.md"))], ids=lambda page: page.name
+)
 def test_links_within_the_project_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+?)\)", page.read_text(encoding="utf-8"))
     local = [target for target in targets if "://" not in target]
