@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dropkd.data.folder import list_folder
 from dropkd.data.listing import Listing
+from dropkd.data.manifest import MANIFEST_SUFFIXES, list_manifest
 from dropkd.data.raf_db import is_raf_db, list_raf_db
 from dropkd.data.source import Source
 
@@ -17,6 +18,8 @@ def find_images(source: Source) -> Listing:
         DataError: what is there is no data set of a known form, or not a whole one.
         ConfigError: an option that this form does not have.
     """
+    if source.path.is_file() and source.path.suffix.lower() in MANIFEST_SUFFIXES:
+        return list_manifest(source)
     if is_raf_db(source.path):
         return list_raf_db(source)
     source.check_options()

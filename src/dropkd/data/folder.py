@@ -73,7 +73,10 @@ def _list_root(root: Path) -> _Entries:
         near = did_you_mean(root.name, [p.name for p in root.parent.iterdir()]) if root.parent.is_dir() else ""
         raise DataError(f"the data folder {str(root)!r} does not exist.{near}")
     if not is_folder:
-        raise DataError(f"the data must be a folder of images, got the file {str(root)!r}. Unpack archives first.")
+        raise DataError(
+            f"the data must be a folder of images, got the file {str(root)!r}. Unpack archives first. The name "
+            "of a manifest ends in .csv or .parquet."
+        )
     return _scan_folder(root)
 
 

@@ -102,7 +102,7 @@ class Listing:
             raise DataError(f"{str(self.root)!r}: there are no training images.")
         if len(self.classes) < 2:
             raise DataError(f"{str(self.root)!r} has one class, {self.classes[0]!r}; a classifier needs two at least.")
-        for split in np.unique(self.split).tolist():
+        for split in dict.fromkeys(self.split.tolist()):
             lost = [repr(self.classes[k]) for k in np.flatnonzero(self.count(split) == 0)]
             if lost:
                 where = "" if split == WHOLE else f" in {self.place(split)}"

@@ -54,7 +54,8 @@ def read_lines(path: Path) -> list[str]:
     except OSError as error:
         raise DataError(f"can't read {str(path)!r}: {error.strerror}.") from error
     try:
-        return data.decode("utf-8-sig").splitlines()
+        # Not splitlines(), which also parts lines at characters that a file's name may hold.
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(

@@ -1,0 +1,173 @@
+"""Manifests: a CSV or parquet table with a row for each image, of its path, its label and perhaps its split."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dropkd.data.listing import SPLIT_NAMES, WHOLE, Listing
+from dropkd.data.rows import RowMistakes, read_lines
+from dropkd.data.source import Source
+from dropkd.data.wording import enumerate_some
+from dropkd.errors import DataError, did_you_mean
+
+__all__ = ["MANIFEST_SUFFIXES", "list_manifest", "read_header"]
+
+MANIFEST_SUFFIXES = (".csv", ".parquet")
+_NEEDED, _COLUMNS = ("path", "label"), ("path", "label", "split")
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The columns of a manifest that count, as text; None and the empty text are both "missing"."""
+
+    unit: str
+    numbers: Sequence[int]
+    columns: dict[str, list[str]]
+    ignored: Sequence[str]
+
+    def __iter__(self) -> Iterator[tuple[int, str, str, str]]:
+        """Yield the number, the path, the label and the split of each row."""
+        splits = self.columns.get("split", [WHOLE] * len(self.numbers))
+        if not any(splits):
+            splits = [WHOLE] * len(self.numbers)
+        return iter(zip(self.numbers, self.columns["path"], self.columns["label"], splits, strict=True))
+
+
+def list_manifest(source: Source) -> Listing:
+    """Return the images of a manifest; paths start from its folder.
+
+    The columns ``path`` and ``label`` are needed, ``split`` (train, val, test) is optional, others are ignored.
+    Classes are sorted by name, or by value where all are whole numbers.
+
+    Raises:
+        DataError: the table can't be read, or rows lack something, name a file twice or lead out of the folder.
+        ConfigError: there are no options.
+    """
+    source.check_options()
+    file = source.path
+    table = _read_parquet(file) if file.suffix.lower() == ".parquet" else _read_csv(file)
+    root, mistakes = file.parent, RowMistakes(file, table.unit)
+    found: list[tuple[Path, str, str]] = []
+    seen: dict[str, int] = {}
+    for number, text, label, split in table:
+        problems, name = _check_path(text), "/".join(_parts(text))
+        if name in seen and not problems:
+            problems.append(f"{text!r} stands in {table.unit} {seen[name]} already")
+        seen.setdefault(name, number)
+        problems += [] if label else ["the label is missing"]
+        problems += [] if split == WHOLE or split.lower() in SPLIT_NAMES else [_refuse_split(split)]
+        for problem in problems:
+            mistakes.add(number, problem)
+        if not problems:
+            found.append((root / name, SPLIT_NAMES.get(split.lower(), WHOLE), label))
+    mistakes.check()
+    if not found:
+        raise DataError(f"{str(file)!r} lists no images.")
+    classes = _sort_labels({label for *_, label in found})
+    numbers = {label: k for k, label in enumerate(classes)}
+    notes = [f"ignored columns of the manifest: {enumerate_some(table.ignored, 5)}"] if table.ignored else []
+    rows = ((path, split, numbers[label]) for path, split, label in found)
+    return Listing.of_files(root, classes, rows, notes=notes).require_classes()
+
+
+def read_header(file: Path) -> list[str]:
+    """Return the names of a CSV file's columns, in lower case; empty where it can't be read."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            return [name.strip().lower() for name in next(csv.reader(lines), [])]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
+
+
+def _read_csv(file: Path) -> _Table:
+    reader = csv.reader(read_lines(file), strict=True)
+    numbers: list[int] = []
+    rows: list[list[str]] = []
+    mistakes = RowMistakes(file)
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        places = _find_columns(file, header)
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(header):
+                mistakes.add(reader.line_num, f"must have {len(header)} cells as the first line has, got {len(cells)}")
+                continue
+            numbers.append(reader.line_num)
+            rows.append([cells[k].strip() for k in places.values()])
+    except csv.Error as error:
+        raise DataError(f"{str(file)!r}, line {reader.line_num}: {error}.") from error
+    mistakes.check()
+    columns = {name: [row[k] for row in rows] for k, name in enumerate(places)}
+    return _Table("line", numbers, columns, [name for name in header if name not in places])
+
+
+def _read_parquet(file: Path) -> _Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        header = pq.read_schema(file).names
+        places = _find_columns(file, [name.strip().lower() for name in header])
+        table = pq.read_table(file, columns=[header[k] for k in places.values()])
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"can't read the parquet file {str(file)!r}: {str(error).strip()}") from error
+    columns = {name: _as_text(table.column(header[k]).to_pylist()) for name, k in places.items()}
+    ignored = [name for k, name in enumerate(header) if k not in places.values()]
+    return _Table("row", range(1, table.num_rows + 1), columns, ignored)
+
+
+def _find_columns(file: Path, header: Sequence[str]) -> dict[str, int]:
+    """Return the places of the columns that count."""
+    twice = [name for name in _COLUMNS if header.count(name) > 1]
+    if twice:
+        raise DataError(f"{str(file)!r} has {header.count(twice[0])} columns {twice[0]!r}. Keep one.")
+    missing = [name for name in _NEEDED if name not in header]
+    if missing:
+        if len(header) == 1 and re.search(r"[;\t|]", header[0]):
+            raise DataError(f"{str(file)!r}: commas must stand between the columns, the first line is {header[0]!r}.")
+        raise DataError(
+            f"{str(file)!r} has no column {missing[0]!r}. A manifest has the columns path, label and perhaps split; "
+            f"this one has: {enumerate_some(header, 10) or 'none'}.{did_you_mean(missing[0], header)}"
+        )
+    return {name: header.index(name) for name in _COLUMNS if name in header}
+
+
+def _as_text(values: Iterable[Any]) -> list[str]:
+    def say(value: Any) -> str:
+        if value is None or value != value:
+            return ""
+        # A column of whole numbers with gaps comes as floats.
+        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+    return [say(value) for value in values]
+
+
+def _parts(text: str) -> list[str]:
+    return [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
+
+
+def _check_path(text: str) -> list[str]:
+    if not text:
+        return ["the path is missing"]
+    if text.startswith(("/", "\\")) or _DRIVE.match(text):
+        return [f"the path must start from the manifest's folder, got {text!r}"]
+    if ".." in _parts(text) or "\0" in text:
+        return [f"the path must stay in the manifest's folder, got {text!r}"]
+    return []
+
+
+def _refuse_split(split: str) -> str:
+    return f"the split must be train, val or test, got {split!r}" if split else "the split is missing"
+
+
+def _sort_labels(labels: set[str]) -> tuple[str, ...]:
+    if all(re.fullmatch(r"-?[0-9]+", label) for label in labels):
+        return tuple(sorted(labels, key=int))
+    return tuple(sorted(labels))
