@@ -194,7 +194,7 @@ def test_images_that_are_still_packed_are_to_be_unpacked(basic: Path) -> None:
 def test_a_class_without_images_is_named(basic: Path) -> None:
     lines = [line for line in list_of(basic).read_text().splitlines() if not line.endswith(" 2")]
     list_of(basic).write_text("\n".join(lines))
-    with pytest.raises(DataError, match=r"there is no image of class 'fear' in test\."):
+    with pytest.raises(DataError, match=r"there is no image of class 'fear' in train\."):
         open_data(basic)
 
 

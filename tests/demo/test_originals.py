@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dropkd.demo.idx import read_fashion_mnist, read_idx
+from dropkd.data.idx import read_idx
+from dropkd.demo.idx import read_fashion_mnist
 from dropkd.demo.images import CLASSES
 from dropkd.errors import DataError
 
