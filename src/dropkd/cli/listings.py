@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dropkd.cli.options import parse_image_size
+
 if TYPE_CHECKING:
     from dropkd.methods.method import Method
 
@@ -43,27 +45,85 @@ def models(
         str, typer.Argument(metavar="[PATTERN]", help="Names to list, e.g. 'resnet*'.", show_default=False)
     ] = "*",
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Only those with published weights.")] = False,
+    macs: Annotated[bool, typer.Option("--macs", help="Count parameters and multiply-adds of one image.")] = False,
+    image_size: Annotated[
+        str | None,
+        typer.Option("--image-size", metavar="N|HxW", help="With --macs: of this size. Default: each model's own."),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option("--classes", metavar="K", help="With --macs: a head for K classes. Default: each model's own."),
+    ] = None,
 ) -> None:
-    """List the models that can be a student or a teacher.
+    """List the models that can be a student or a teacher, and what they cost.
 
     Examples:
       dropkd models 'mobilenet*'
       dropkd models '*vit*' --pretrained
+      dropkd models resnet18 --macs --image-size 224 --classes 7
     """
     from dropkd.cli.console import output
     from dropkd.cli.tables import add_row, make_table
-    from dropkd.errors import ModelError
+    from dropkd.errors import ConfigError, ModelError
     from dropkd.models import model_names
 
-    wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
-    found = model_names(wanted, pretrained_only=pretrained)
+    if not macs and (image_size is not None or classes is not None):
+        flag = "--image-size" if image_size is not None else "--classes"
+        raise ConfigError(f"{flag} says what is counted: give --macs as well.")
+    found = model_names(pattern, pretrained_only=pretrained)
     if not found:
         raise ModelError(f"No model's name matches {pattern!r}. A pattern may hold *, as in 'resnet*'.")
+    if macs:
+        _print_costs([model.name for model in found], image_size, classes)
+        return
     table = make_table("model", "source", "published weights", figures=False)
     for model in found:
         add_row(table, model.name, model.source, "yes" if model.pretrained else "")
     output.print(table)
-    output.print(f"{len(found):,} models")
+    output.print(_say_models(len(found)))
+
+
+def _print_costs(names: list[str], image_size: str | None, classes: int | None) -> None:
+    from rich.text import Text
+
+    from dropkd.cli.console import errors, output
+    from dropkd.cli.tables import add_row, make_table
+    from dropkd.errors import ConfigError, ModelError
+    from dropkd.metrics import measure_cost
+
+    size = parse_image_size(image_size)
+    if isinstance(size, str):
+        raise ConfigError(f"--image-size: must be a whole number of pixels, or HxW, got {size!r}.")
+    if classes is not None and classes < 1:
+        raise ConfigError(f"--classes: must be at least 1, got {classes}.")
+    table = make_table("model", "image", "parameters", "multiply-adds", "with norms and activations")
+    problems = []
+    with errors.status("Counting") as status:
+        for number, name in enumerate(names, 1):
+            status.update(Text(f"Counting {name} ({number} of {len(names)})"))
+            try:
+                cost = measure_cost(name, size, classes)
+            except ModelError as error:
+                problems.append(str(error))
+                continue
+            numbers = (cost.parameters, cost.macs, cost.macs + cost.elementwise)
+            add_row(table, name, f"{cost.image_size[0]}x{cost.image_size[1]}", *map(_say_count, numbers))
+    if len(problems) == len(names):
+        raise ModelError("\n".join(problems))
+    output.print(table)
+    output.print(f"{_say_models(len(names) - len(problems))}; a multiply-add counts once, a G is 1,000,000,000.")
+    for problem in problems:
+        errors.print(Text.assemble(("warning: ", "bold yellow"), problem), soft_wrap=True)
+
+
+def _say_models(count: int) -> str:
+    return f"{count:,} model" if count == 1 else f"{count:,} models"
+
+
+def _say_count(number: int) -> str:
+    """Return a count to four digits: ``1.814 G``, ``11.18 M``, ``78.04 k``."""
+    exponent, sign = next(((e, s) for e, s in ((9, "G"), (6, "M"), (3, "k")) if number >= 10**e), (0, ""))
+    return f"{f'{number / 10**exponent:#.4g}'.rstrip('.')} {sign}" if sign else str(number)
 
 
 def _print_methods(classes: dict[str, type[Method]]) -> None:

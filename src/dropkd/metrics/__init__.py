@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dropkd.metrics.accuracy import compound_accuracy, unweighted_average_recall
 from dropkd.metrics.cka import MinibatchCKA, hsic1, linear_cka, rbf_cka
+from dropkd.metrics.cost import Cost, count_macs, measure_cost
 
 __all__ = [
+    "Cost",
     "MinibatchCKA",
     "compound_accuracy",
+    "count_macs",
     "hsic1",
     "linear_cka",
+    "measure_cost",
     "rbf_cka",
     "unweighted_average_recall",
 ]

@@ -83,7 +83,8 @@ def model_names(pattern: str = "*", pretrained_only: bool = False) -> list[Model
     """Return the models whose name matches, dropkd's own first, then timm's, then torchvision's.
 
     Args:
-        pattern: with ``*``, ``?`` and ``[...]``; without them, any part of the name.
+        pattern: with ``*``, ``?`` and ``[...]``; without them, any part of the name. A name with a tag, which no list
+            has, stands for that one model.
         pretrained_only: leave out those without published weights.
     """
     wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
@@ -93,8 +94,12 @@ def model_names(pattern: str = "*", pretrained_only: bool = False) -> list[Model
         for bare in library.names():
             name = f"{library.source}/{bare}" if bare in seen else bare
             seen.add(bare)
-            if fnmatchcase(name, wanted) or fnmatchcase(bare, wanted):
+            spellings = (f"{library.source}/{bare}",) if "/" in wanted else (name, bare)
+            if any(fnmatchcase(spelling, wanted) for spelling in spellings):
                 rows.append(ModelListing(name, library.source, library.defaults(bare).pretrained))
+    if not rows and is_model_name(pattern):
+        library, bare, name = find_library(pattern)
+        rows.append(ModelListing(name, library.source, library.defaults(bare).pretrained))
     return [row for row in rows if row.pretrained or not pretrained_only]
 
 

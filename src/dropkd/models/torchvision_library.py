@@ -17,6 +17,8 @@ __all__ = ["TorchvisionLibrary"]
 
 # These have helper heads beside the classifier, which only their own training scripts read.
 _WITH_HELPER_HEADS = ("googlenet", "inception_v3")
+# What the constructors of the plain transformers build for where nothing is said.
+_PLAIN_TRANSFORMER_SIZE = (224, 224)
 
 
 class TorchvisionLibrary:
@@ -58,8 +60,8 @@ class TorchvisionLibrary:
     ) -> tuple[nn.Module, dict[str, Any]]:
         """Return the model and its options; see :class:`~dropkd.models.library.Library`.
 
-        The plain transformers, which are built for one square size, get ``image_size`` where it isn't their
-        native one.
+        The plain transformers, which are built for one square size, get ``image_size`` where it isn't the
+        constructor's own; the size of the published weights may be another.
         """
         used = dict(options)
         if name in _WITH_HELPER_HEADS:
@@ -69,7 +71,7 @@ class TorchvisionLibrary:
                 "transform_input": pretrained,
                 **used,
             }
-        if name.startswith("vit_") and image_size != self.defaults(name).image_size:
+        if name.startswith("vit_") and image_size != _PLAIN_TRANSFORMER_SIZE:
             used.setdefault("image_size", _square_side(name, image_size))
         try:
             model: nn.Module = torchvision.models.get_model(name, num_classes=num_classes, **used)
