@@ -6,7 +6,7 @@ import pytest
 
 from dropkd.data import absolute_source, open_data
 from dropkd.data.source import read_source
-from dropkd.errors import ConfigError
+from dropkd.errors import ConfigError, DataError
 
 
 def test_a_folder_with_a_question_mark_is_a_folder(tmp_path: Path) -> None:
@@ -42,3 +42,9 @@ def test_a_name_is_absolute_after_one_time(tmp_path: Path, monkeypatch: pytest.M
     for name in ("faces?labels=a.txt", "torchvision:CIFAR10"):
         once = absolute_source(name)
         assert absolute_source(once) == once
+
+
+def test_a_name_that_no_file_can_have_is_a_folder_that_is_not_there() -> None:
+    assert read_source("x" * 5000).place == "x" * 5000
+    with pytest.raises(DataError, match="can't read the data folder"):
+        open_data("x" * 5000)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+from dropkd.data.fer2013 import is_fer2013, list_fer2013
 from dropkd.data.folder import list_folder
+from dropkd.data.imagenet import is_imagenet, is_tiny_imagenet, list_imagenet, list_tiny_imagenet
 from dropkd.data.listing import Listing
-from dropkd.data.manifest import MANIFEST_SUFFIXES, list_manifest
+from dropkd.data.manifest import MANIFEST_SUFFIXES, list_manifest, read_header
 from dropkd.data.raf_db import is_raf_db, list_raf_db
 from dropkd.data.source import Source
 from dropkd.data.torchvision_sets import list_torchvision
 
 __all__ = ["find_images"]
+
+# Folders that are more than folders of classes, by what is in them.
+_FOLDERS: tuple[tuple[Callable[[Path], bool], Callable[[Source], Listing]], ...] = (
+    (is_raf_db, list_raf_db),
+    (is_tiny_imagenet, list_tiny_imagenet),
+    (is_imagenet, list_imagenet),
+)
 
 
 def find_images(source: Source) -> Listing:
@@ -21,9 +33,19 @@ def find_images(source: Source) -> Listing:
     """
     if source.scheme == "torchvision":
         return list_torchvision(source)
-    if source.path.is_file() and source.path.suffix.lower() in MANIFEST_SUFFIXES:
-        return list_manifest(source)
-    if is_raf_db(source.path):
-        return list_raf_db(source)
+    path = source.path
+    if path.suffix.lower() in MANIFEST_SUFFIXES and _is(Path.is_file, path):
+        return list_fer2013(source) if is_fer2013(read_header(path)) else list_manifest(source)
+    for is_form, list_form in _FOLDERS:
+        if _is(is_form, path):
+            return list_form(source)
     source.check_options()
-    return list_folder(source.path)
+    return list_folder(path)
+
+
+def _is(is_form: Callable[[Path], bool], path: Path) -> bool:
+    try:
+        return is_form(path)
+    except OSError:
+        # A folder that can't be read is none of these; the plain folder's reader says what is the matter.
+        return False

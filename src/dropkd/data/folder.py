@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,18 +36,24 @@ class _Leftovers:
     misplaced: dict[Path, int] = field(default_factory=dict)
 
 
-def list_folder(root: Path) -> Listing:
+def list_folder(root: Path, splits: Mapping[str, Path] | None = None, *, notes: Iterable[str] = ()) -> Listing:
     """Return the image files of a data folder by split and class; nothing is opened.
 
     Hidden files and folders are passed over, links are followed. Classes are sorted by name.
+
+    Args:
+        root: the folder.
+        splits: the folder of each split, train first, where their names do not tell.
+        notes: what the user should know beside what was met here.
 
     Raises:
         DataError: the folder is missing or empty, has one class, images lie too deep, or splits differ in
             classes.
     """
     top = _list_root(root)
-    left, notes = _Leftovers(), []
-    splits = _find_splits(root, top)
+    left, notes = _Leftovers(), list(notes)
+    named = splits is None
+    splits = _find_splits(root, top) if splits is None else splits
     if splits:
         left.others, left.loose = list(top.others), list(top.images)
         ignored = [f for f in top.folders if f not in splits.values()]
@@ -61,7 +67,7 @@ def list_folder(root: Path) -> Listing:
     rows = (
         (path, split, label) for split in files for label, name in enumerate(classes) for path in files[split][name]
     )
-    return Listing.of_files(root, classes, rows, notes=notes, in_folders=True)
+    return Listing.of_files(root, classes, rows, notes=notes, in_folders=named)
 
 
 def _list_root(root: Path) -> _Entries:
@@ -166,7 +172,7 @@ def _check_depth(root: Path, top: _Entries, left: _Leftovers) -> None:
 
 
 def _check_classes(
-    root: Path, files: dict[str, dict[str, list[Path]]], left: _Leftovers, splits: dict[str, Path]
+    root: Path, files: dict[str, dict[str, list[Path]]], left: _Leftovers, splits: Mapping[str, Path]
 ) -> tuple[str, ...]:
     first = "train" if "train" in files else WHOLE
     classes = sorted(files[first])
@@ -190,7 +196,7 @@ def _check_classes(
 
 
 def _compare_classes(
-    splits: dict[str, Path], name: str, files: dict[str, dict[str, list[Path]]], classes: list[str]
+    splits: Mapping[str, Path], name: str, files: dict[str, dict[str, list[Path]]], classes: list[str]
 ) -> str:
     missing = [c for c in classes if c not in files[name]]
     extra = [c for c in sorted(files[name]) if c not in classes]

@@ -65,7 +65,7 @@ def read_source(text: str | Path) -> Source:
         'torchvision'
     """
     whole = str(text)
-    if Path(whole).expanduser().exists():
+    if _is_there(Path(whole)):
         return Source(whole, whole)
     place, mark, rest = whole.partition("?")
     options: dict[str, str] = {}
@@ -96,6 +96,14 @@ def absolute_source(text: str | Path) -> Path:
     place = f"{source.scheme}:{source.place}" if source.scheme else str(source.path.absolute())
     if source.scheme:
         options["root"] = str(source.path.absolute())
-    if "labels" in options and (labels := Path(options["labels"]).expanduser()).exists():
-        options["labels"] = str(labels.absolute())
+    if "labels" in options and _is_there(labels := Path(options["labels"])):
+        options["labels"] = str(labels.expanduser().absolute())
     return Path(place + ("?" + "&".join(f"{k}={v}" for k, v in options.items()) if options else ""))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.expanduser().exists()
+    except OSError:
+        # A name that is too long, say.
+        return False
