@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from dropkd.errors import ModelError, did_you_mean
+from dropkd.models.clip_names import clip_names, translate_clip_name
 from dropkd.models.library import Library
 from dropkd.models.own import OwnLibrary
 from dropkd.models.timm_library import TimmLibrary
@@ -43,7 +44,10 @@ def find_library(name: str) -> tuple[Library, str, str]:
         ('resnet18', 'resnet18')
         >>> find_library("torchvision/resnet18")[1:]
         ('resnet18', 'torchvision/resnet18')
+        >>> find_library("ViT-L-14/openai")[1]
+        'vit_large_patch14_clip_quickgelu_224.openai'
     """
+    name = translate_clip_name(name) or name
     prefix, slash, bare = name.partition("/")
     for library in _LIBRARIES:
         if slash and prefix == library.source and library.has(bare):
@@ -53,10 +57,9 @@ def find_library(name: str) -> tuple[Library, str, str]:
         return library_of_bare, name, name
     known = [listed for library in _LIBRARIES for listed in library.names()]
     bare = bare if slash else name
-    raise ModelError(
-        f"Unknown model {name!r}.{did_you_mean(bare.partition('.')[0], known)} "
-        f"There are {len(known)}: `dropkd models PATTERN` lists them."
-    )
+    # CLIP's names may hold a slash themselves, or have the name of weights after one.
+    nearest = did_you_mean(bare.partition(".")[0], known) or _suggest_clip_name(name, prefix)
+    raise ModelError(f"Unknown model {name!r}.{nearest} There are {len(known)}: `dropkd models PATTERN` lists them.")
 
 
 def is_model_name(name: str) -> bool:
@@ -101,6 +104,10 @@ def model_names(pattern: str = "*", pretrained_only: bool = False) -> list[Model
         library, bare, name = find_library(pattern)
         rows.append(ModelListing(name, library.source, library.defaults(bare).pretrained))
     return [row for row in rows if row.pretrained or not pretrained_only]
+
+
+def _suggest_clip_name(*spellings: str) -> str:
+    return next((found for spelling in spellings if (found := did_you_mean(spelling, clip_names()))), "")
 
 
 def _first_with(bare: str) -> Library | None:
