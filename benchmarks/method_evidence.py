@@ -23,6 +23,7 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,23 @@ import numpy as np
 import torch
 
 from dropkd.config.yaml_text import parse_yaml
-from dropkd.data import open_data
+from dropkd.data import Recipe, Split, open_data
 from dropkd.demo.idx import read_fashion_mnist
 from dropkd.demo.images import CLASSES, DemoSplit, load_demo_split, write_images
 from dropkd.engine.distiller import Distiller
 from dropkd.methods import method_class, method_names
 from dropkd.models import build_network, open_network
-from short_training import Budget, Lesson, append_result, format_spread, measure_accuracy, read_results, remember, train
+from short_training import (
+    STANDARD,
+    Budget,
+    Lesson,
+    append_result,
+    format_spread,
+    measure_accuracy,
+    read_results,
+    remember,
+    train,
+)
 
 STUDENT, IMAGES_PER_CLASS = "cifar_resnet8", 240
 # Quantile 0.975 of Student's t by degrees of freedom.
@@ -46,22 +57,24 @@ T_QUANTILES = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2
 class Bench:
     """The images and the teacher with its answers; trains a student by a method."""
 
-    def __init__(self, folder: Path, teacher: Path, budget: Budget) -> None:
+    def __init__(self, folder: Path, teacher: Path, budget: Budget, label_noise: float) -> None:
         self.budget = budget
-        self.data = open_data(folder, validation_fraction=0)
+        data = open_data(folder, validation_fraction=0)
+        self.data = replace(data, train=_spoil_labels(data.train, len(data.classes), label_noise))
         self.teacher = open_network(teacher).eval().requires_grad_(False)
         self._lessons: dict[tuple[object, ...], list[list[Lesson]]] = {}
 
     def run(self, trial: str, seed: int) -> dict[str, float]:
         """Train a student and return its test accuracy and the seconds that training took."""
-        method, options, weights = parse_trial(trial)
+        method, options, weights, changes = parse_trial(trial)
         torch.manual_seed(seed)
         student = build_network(STUDENT, num_classes=len(self.data.classes), image_size=(28, 28))
         targets = torch.from_numpy(self.data.train.targets)
         distiller = Distiller(student, self.teacher, method, options=options, weights=weights, targets=targets).to(
             memory_format=torch.channels_last
         )
-        lessons = self._recall(seed, distiller.method.views, self._find_reads(method))
+        recipe = replace(STANDARD, **changes)
+        lessons = self._recall(seed, distiller.method.views, self._find_reads(method), recipe)
         torch.manual_seed(seed + 1)
         seconds = train(distiller, lessons, self.budget)
         return {"test": measure_accuracy(student, self.data.test), "seconds": seconds}
@@ -71,22 +84,35 @@ class Bench:
         reads = method_class(method).teacher_reads
         return reads | {"maps", "embedding", "logits"} if reads else frozenset({"logits"})
 
-    def _recall(self, seed: int, views: tuple[str, ...], reads: frozenset[str]) -> list[list[Lesson]]:
-        key = (seed, views, reads)
+    def _recall(self, seed: int, views: tuple[str, ...], reads: frozenset[str], recipe: Recipe) -> list[list[Lesson]]:
+        key = (seed, views, reads, recipe)
         if key not in self._lessons:
             # Answers of an earlier seed are not needed again, and they are large.
             self._lessons = {k: v for k, v in self._lessons.items() if k[0] == seed}
-            self._lessons[key] = remember(self.teacher, self.data.train, self.budget, seed, views, reads)
+            self._lessons[key] = remember(self.teacher, self.data.train, self.budget, *key)
         return self._lessons[key]
 
 
-def parse_trial(trial: str) -> tuple[str, dict[str, Any], dict[str, float]]:
-    """Return the method, the options and the weights of a trial such as ``at:weights.attention=100,power=4``."""
+def parse_trial(trial: str) -> tuple[str, dict[str, Any], dict[str, float], dict[str, Any]]:
+    """Return method, options, weights and changes of the recipe that a trial names.
+
+    Such as ``at:weights.attention=100,power=4`` or ``eac:data.erase_probability=0.5``.
+    """
     method, _, rest = trial.partition(":")
-    settings = [setting.partition("=") for setting in rest.split(",") if setting]
-    values = {key: parse_yaml(text) for key, _, text in settings}
-    weights = {key.removeprefix("weights."): value for key, value in values.items() if key.startswith("weights.")}
-    return method, {key: value for key, value in values.items() if not key.startswith("weights.")}, weights
+    groups: dict[str, dict[str, Any]] = {"": {}, "weights": {}, "data": {}}
+    for setting in filter(None, rest.split(",")):
+        key, _, text = setting.partition("=")
+        group, _, name = key.rpartition(".")
+        groups[group][name] = parse_yaml(text)
+    return method, groups[""], groups["weights"], groups["data"]
+
+
+def _spoil_labels(split: Split, num_classes: int, share: float) -> Split:
+    """Return a split in which a share of the labels is another class, drawn evenly; the same for every seed."""
+    source = np.random.default_rng(0)
+    wrong = source.random(len(split)) < share
+    shift = source.integers(1, num_classes, len(split))
+    return replace(split, targets=np.where(wrong, (split.targets + shift) % num_classes, split.targets))
 
 
 def write_folder(folder: Path, idx: Path | None) -> Path:
@@ -153,6 +179,7 @@ def main() -> None:
         "--methods", nargs="+", metavar="NAME", help="NAME or NAME:KEY=VALUE,...; by default every method"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--label-noise", type=float, default=0.0, help="share of training labels that are wrong")
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--teacher", type=Path, default=Path("src/dropkd/demo/teacher.safetensors"))
@@ -163,21 +190,20 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if not arguments.table:
-        bench = Bench(write_folder(arguments.scratch, arguments.idx), arguments.teacher, Budget(arguments.epochs))
+        folder, noise = write_folder(arguments.scratch, arguments.idx), arguments.label_noise
+        bench = Bench(folder, arguments.teacher, Budget(arguments.epochs), noise)
         for seed in arguments.seeds:
             for method in ["plain", *(name for name in arguments.methods or method_names() if name != "plain")]:
-                teacher = bench.teacher.spec.name
-                done = {(row["teacher"], row["method"], row["seed"]) for row in read_results(arguments.results)}
-                if (teacher, method, seed) in done:
+                trial = {"teacher": bench.teacher.spec.name, "label_noise": noise, "method": method, "seed": seed}
+                if any(trial.items() <= row.items() for row in read_results(arguments.results)):
                     continue
-                trial = {"teacher": teacher, "method": method, "seed": seed, "epochs": arguments.epochs}
-                row = {**trial, **bench.run(method, seed)}
+                row = {**trial, "epochs": arguments.epochs, **bench.run(method, seed)}
                 append_result(arguments.results, row)
                 print(f"{method}, seed {seed}: test {row['test']:.2%}, {row['seconds']:.0f} s", flush=True)
     results = read_results(arguments.results)
-    for teacher in dict.fromkeys(row["teacher"] for row in results):
-        print(f"\nTeacher: {teacher}.\n")
-        print_table([row for row in results if row["teacher"] == teacher])
+    for teacher, noise in dict.fromkeys((row["teacher"], row["label_noise"]) for row in results):
+        print(f"\nTeacher: {teacher}; {noise:.0%} of the training labels are wrong.\n")
+        print_table([row for row in results if (row["teacher"], row["label_noise"]) == (teacher, noise)])
 
 
 if __name__ == "__main__":

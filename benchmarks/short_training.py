@@ -21,6 +21,7 @@ from dropkd.engine.schedule import Schedule
 from dropkd.models import Network
 
 __all__ = [
+    "STANDARD",
     "Budget",
     "Lesson",
     "append_result",
@@ -31,6 +32,7 @@ __all__ = [
     "train",
 ]
 
+STANDARD = Recipe("crop-flip", crop_padding=2)
 _WARMUP = 0.1
 
 
@@ -61,7 +63,13 @@ class Budget:
 
 @torch.no_grad()
 def remember(
-    teacher: Network, split: Split, budget: Budget, seed: int, views: tuple[str, ...], reads: frozenset[str]
+    teacher: Network,
+    split: Split,
+    budget: Budget,
+    seed: int,
+    views: tuple[str, ...],
+    reads: frozenset[str],
+    recipe: Recipe = STANDARD,
 ) -> list[list[Lesson]]:
     """Return each epoch's batches of a seed with the teacher's answers to the very views that the student sees.
 
@@ -72,11 +80,11 @@ def remember(
         seed: of the order and the views.
         views: the kinds of view of each image.
         reads: which fields of the answer are kept; maps are large.
+        recipe: the random changes of the images.
     """
     size = teacher.spec.image_size
     loader = TrainLoader(
-        split, size=size, recipe=Recipe("crop-flip", crop_padding=2), batch_size=budget.batch_size, seed=seed,
-        views=views, drop_last=True,
+        split, size=size, recipe=recipe, batch_size=budget.batch_size, seed=seed, views=views, drop_last=True,
     )  # fmt: skip
 
     def learn() -> Iterator[list[Lesson]]:
