@@ -22,8 +22,16 @@ def evaluate(
     run: _Run,
     data: Annotated[
         Path | None,
-        typer.Argument(metavar="[DATA]", help="Folder of images. Default: the run's own.", show_default=False),
+        typer.Argument(metavar="[DATA]", help="Images, as for training. Default: the run's own.", show_default=False),
     ] = None,
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task",
+            metavar="classes|compound",
+            help="compound: the classes of DATA are pairs of the student's, which are basic emotions.",
+        ),
+    ] = "classes",
     split: Annotated[
         str | None,
         typer.Option("--split", metavar="NAME", help="Only train, val or test. Default: val and test."),
@@ -38,17 +46,19 @@ def evaluate(
     Examples:
       dropkd evaluate runs/first
       dropkd evaluate runs/first other-photos --json
+      dropkd evaluate runs/faces raf-db/compound --task compound
     """
     from dropkd import api
     from dropkd.cli.console import errors, output
     from dropkd.cli.progress import Progress
-    from dropkd.cli.tables import print_scores
+    from dropkd.cli.tables import print_compound_scores, print_scores
 
     with Progress(errors) as progress:
         scores = api.evaluate(
             run,
             data,
             split=split,
+            task=task,
             batch_size=batch_size,
             device=device or "auto",
             workers=workers or 0,
@@ -56,6 +66,8 @@ def evaluate(
         )
     if as_json:
         output.print_json(json.dumps(scores))
+    elif task == "compound":
+        print_compound_scores(scores, title=str(run))
     else:
         print_scores(scores, title=str(run))
 

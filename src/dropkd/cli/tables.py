@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "add_row",
     "make_table",
+    "print_compound_scores",
     "print_dry_run",
     "print_heading",
     "print_line",
@@ -101,6 +102,24 @@ def print_scores(scores: Mapping[str, Mapping[str, Any]], title: str) -> None:
         shown_loss = "-" if loss is None else f"{loss:.4f}"
         add_row(table, name, f"{score['images']:,}", *fractions, shown_loss, say_percent(score.get("agreement")))
     output.print(table)
+
+
+def print_compound_scores(scores: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    """Print how often a student's best basic classes are those that compound classes are made of.
+
+    Args:
+        scores: figures by split, as ``dropkd.evaluate(..., task="compound")`` returns them.
+        title: the line above the table.
+    """
+    table = make_table("compound", "images", "both of 2", "best is one", "one of best 2", "both, by class")
+    print_heading(title)
+    for name, score in scores.items():
+        keys = ("acc_both", "acc_single", "acc_single_top2", "uar_both")
+        add_row(table, name, f"{score['images']:,}", *(say_percent(score[key]) for key in keys))
+    output.print(table)
+    for score in list(scores.values())[:1]:
+        basic = f"accuracy {say_percent(score['basic_accuracy'])}, UAR {say_percent(score['basic_uar'])}"
+        print_line("basic", f"{basic}, as the run measured them")
 
 
 def print_dry_run(plan: DryRun) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dropkd.metrics.accuracy import compound_accuracy, unweighted_average_recall
 from dropkd.metrics.cka import MinibatchCKA, hsic1, linear_cka, rbf_cka
+from dropkd.metrics.compound import pair_compound_classes, score_compound
 from dropkd.metrics.cost import Cost, count_macs, measure_cost
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "hsic1",
     "linear_cka",
     "measure_cost",
+    "pair_compound_classes",
     "rbf_cka",
+    "score_compound",
     "unweighted_average_recall",
 ]
