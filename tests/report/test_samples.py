@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dropkd.data.pictures import ListedPictures
 from dropkd.report.samples import choose_samples, embed_picture, pick_most
 
 
@@ -85,3 +86,13 @@ def test_what_is_no_image_below_the_data_is_not_shown(tmp_path: Path, path: str)
     (data / "text.png").write_text("no image")
     assert embed_picture(data, path).uri is None
     assert embed_picture(None, path).uri is None
+
+
+def test_images_out_of_listed_data_are_shown_and_others_are_not(tmp_path: Path) -> None:
+    for k, name in enumerate(("a", "b", "c")):
+        Image.new("RGB", (6, 4), (40 * k,) * 3).save(tmp_path / f"{name}.png")
+    (tmp_path / "list.csv").write_text("path,label\na.png,x\nb.png,y\nc.png,y\n")
+    pictures = ListedPictures(tmp_path / "list.csv")
+    assert _decode(embed_picture(pictures, "b.png").uri).getpixel((0, 0)) == (40, 40, 40)
+    (tmp_path / "c.png").unlink()
+    assert [embed_picture(pictures, path).uri for path in ("c.png", "d.png", "../a.png")] == [None] * 3

@@ -77,4 +77,4 @@ def _build_card(run: RunRecord, answers: Predictions, row: int) -> Card:
     lines = [read_answer("student", "student", answers.student, row, target, run)]
     if answers.teacher is not None:
         lines.append(read_answer("teacher", "teacher", answers.teacher, row, target, run))
-    return Card(embed_picture(run.data_root, path), run.class_name(target), path, tuple(lines))
+    return Card(embed_picture(run.pictures, path), run.class_name(target), path, tuple(lines))

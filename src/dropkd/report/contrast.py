@@ -74,7 +74,7 @@ def _build_card(run: RunRecord, row: int, shown: Sequence[Group], speakers: dict
         told = teacher.predictions[split].teacher
         if place is not None and told is not None:
             lines.append(read_answer("teacher", "teacher", told, place, target, teacher))
-    return Card(embed_picture(run.data_root, path), run.class_name(target), path, tuple(lines))
+    return Card(embed_picture(run.pictures, path), run.class_name(target), path, tuple(lines))
 
 
 def _find_answer(group: Group, run: RunRecord, split: str, path: str, target: int) -> AnswerLine | None:

@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dropkd.config.yaml_text import parse_yaml
-from dropkd.errors import ConfigError, RunError
+from dropkd.errors import ConfigError, DropKDError, RunError
 from dropkd.report.event_log import EventLog, read_event_log
 from dropkd.report.predictions import Predictions, class_names, read_predictions
+
+if TYPE_CHECKING:
+    from dropkd.data.pictures import ListedPictures
 
 __all__ = ["RunRecord", "read_run"]
 
@@ -104,6 +107,20 @@ class RunRecord:
             start = Path(*place.parts[: -len(output.parts)])
             return start / path if (start / path).is_dir() else path
         return path
+
+    @cached_property
+    def pictures(self) -> Path | ListedPictures | None:
+        """Return where the images are read from: a folder, or data that has to be listed first."""
+        root = self.data_root
+        if root is None or root.is_dir():
+            return root
+        # Loads torch, which pages about folders do without.
+        from dropkd.data.pictures import ListedPictures
+
+        try:
+            return ListedPictures(root)
+        except DropKDError:
+            return root
 
     def setting(self, *keys: str) -> Any:
         """Return a value of the configuration by its keys, or None."""

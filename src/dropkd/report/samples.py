@@ -6,11 +6,16 @@ import base64
 import io
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from dropkd.errors import DataError
 from dropkd.report.numbers import BoolArray, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from dropkd.data.pictures import ListedPictures
 
 __all__ = ["Picture", "SampleGroup", "choose_samples", "embed_picture", "pick_most"]
 
@@ -84,11 +89,16 @@ def _choose(title: str, text: str, among: BoolArray, by: FloatArray, limit: int)
     return SampleGroup(title, text, int(np.count_nonzero(among)), pick_most(among, by, limit))
 
 
-def embed_picture(root: Path | None, path: str) -> Picture:
-    """Read an image below the data's root and return it as a data URI.
+def embed_picture(root: Path | ListedPictures | None, path: str) -> Picture:
+    """Read an image below the data's root, or out of data that is not just a folder, and return it as a data URI.
 
     A path that leads out of the root, and a file that is missing or no image, give a picture without ``uri``.
     """
+    if root is not None and not isinstance(root, Path):
+        try:
+            return _encode(root.load(path))
+        except DataError:
+            return Picture(None, 1, 1)
     parts = PurePosixPath(path.replace("\\", "/"))
     if root is None or parts.is_absolute() or ".." in parts.parts:
         return Picture(None, 1, 1)
