@@ -20,6 +20,7 @@ __all__ = [
     "DryRun",
     "Epochs",
     "ImageSize",
+    "LabelMap",
     "Lr",
     "Output",
     "Overwrite",
@@ -40,7 +41,8 @@ Data = Annotated[
     Path | None,
     typer.Argument(
         metavar="DATA",
-        help="Folder with train/CLASS/* and test/CLASS/* (val/ too), or CLASS/* (split 80/10/10 by seed).",
+        help="Folder with train/CLASS/* and test/CLASS/* (val/ too), or CLASS/* (split 80/10/10 by seed); a CSV or "
+        "parquet manifest; RAF-DB, ImageNet or FER2013; torchvision:CIFAR100 and the like.",
         show_default=False,
     ),
 ]
@@ -133,6 +135,15 @@ TeacherCheck = Annotated[
         rich_help_panel=_TRAIN,
     ),
 ]
+LabelMap = Annotated[
+    Path | None,
+    typer.Option(
+        "--label-map",
+        metavar="MAP.csv",
+        help="Columns teacher, own: which of the teacher's classes stand for which of yours, where they differ.",
+        rich_help_panel=_TRAIN,
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(
@@ -154,6 +165,7 @@ _KEYS = {
     "model": ("student.name", "--model"),
     "student": ("student.name", "--student"),
     "teacher": ("teacher.source", "--teacher"),
+    "label_map": ("teacher.label_map", "--label-map"),
     "method": ("method.name", "--method"),
     "image_size": ("data.image_size", "--image-size"),
     "skip_unreadable": ("data.skip_unreadable", "--skip-unreadable"),

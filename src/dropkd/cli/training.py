@@ -91,6 +91,7 @@ def distill(
     pretrained: flags.Pretrained = None,
     skip_unreadable: flags.SkipUnreadable = None,
     teacher_check: flags.TeacherCheck = None,
+    label_map: flags.LabelMap = None,
     device: flags.Device = None,
     workers: flags.Workers = None,
     threads: flags.Threads = None,

@@ -48,7 +48,8 @@ class DataConfig(_Section):
     """The images and what is done to them before training.
 
     Args:
-        path: folder of images, ``train/CLASS/*`` and ``test/CLASS/*`` or just ``CLASS/*``.
+        path: folder of images, ``train/CLASS/*`` and ``test/CLASS/*`` or just ``CLASS/*``; a manifest, a published set
+            in its own layout, or ``torchvision:NAME``.
         image_size: pixels that the student is fed, one number or [height, width]; None: by the data.
         augmentation: ``auto`` is crop-flip for small images and resized-crop for large ones.
         crop_padding: how far crop-flip shifts images, in pixels of the view; None: an eighth of it.
@@ -100,11 +101,14 @@ class TeacherConfig(_Section):
         image_size: pixels that a ``NAME:CHECKPOINT`` is fed, one number or [height, width]; None: what the file says,
             or else the better of the model's published input and the student's on your images.
         map_modules: names of the modules whose outputs are the feature maps; None: found by dropkd.
+        label_map: a CSV file with the columns ``teacher`` and ``own`` that says which of its classes stand for which of
+            the data's, for a teacher of other classes or of another order.
     """
 
     source: str
     image_size: ImageSize = None
     map_modules: list[str] | None = None
+    label_map: FilePath | None = None
 
 
 class MethodConfig(_Section):

@@ -123,7 +123,7 @@ class Distiller(nn.Module):
                 f"The teacher has {teacher.shapes.logits} classes and the data {self.student.shapes.logits}, but "
                 f"{method} compares them class by class ({', '.join(sorted(compared))}). Give the teacher a head for "
                 f"these classes first, `dropkd train DATA --model {teacher.spec.name} --output RUN`, and pass "
-                f"`--teacher RUN`{way_out}."
+                f"`--teacher RUN`; or say by --label-map which of its classes stand for which of yours{way_out}."
             )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

@@ -147,6 +147,8 @@ def _with_absolute_paths(config: ResolvedConfig) -> ResolvedConfig:
     student, teacher = config.student, config.teacher
     if student.checkpoint is not None:
         student = student.model_copy(update={"checkpoint": student.checkpoint.absolute()})
+    if teacher is not None and teacher.label_map is not None:
+        teacher = teacher.model_copy(update={"label_map": teacher.label_map.absolute()})
     if teacher is not None:
         name, colon, file = teacher.source.partition(":")
         if colon and Path(file).exists():

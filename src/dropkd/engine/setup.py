@@ -22,7 +22,8 @@ from dropkd.engine.plan import ResolvedConfig, evaluation_frame, resolve_config,
 from dropkd.engine.teacher_check import judge_teacher, require_teacher
 from dropkd.errors import ConfigError
 from dropkd.methods.options import spell_out_options
-from dropkd.models import Network, build_network, native_input, open_teacher, read_spec, wrap_model
+from dropkd.models import Network, build_network, map_labels, native_input, open_teacher, read_spec, wrap_model
+from dropkd.models.teachers.mapped import MappedTeacher
 
 __all__ = ["Job", "check_teacher", "hash_weights", "prepare_job"]
 
@@ -265,15 +266,18 @@ def _open_teacher(
         return None
 
     def open_at(size: int | tuple[int, int] | None) -> Network:
-        return open_teacher(
+        expert = open_teacher(
             given if given is not None else chosen.source,
-            num_classes=student.shapes.logits,
+            num_classes=student.shapes.logits if chosen.label_map is None else None,
             image_size=student.spec.image_size,
             map_modules=chosen.map_modules,
             checkpoint_size=size,
         )
+        return expert if chosen.label_map is None else map_labels(expert, chosen.label_map, data.classes)
 
     teacher, own = open_at(chosen.image_size), student.spec.image_size
+    if isinstance(teacher, MappedTeacher):
+        observer.on_message(f"Label map: {teacher.label_map.describe()}")
     _, colon, file = chosen.source.partition(":")
     says_its_size = given is not None or not colon or read_spec(file) is not None
     if says_its_size or chosen.image_size is not None or teacher.spec.image_size == own:

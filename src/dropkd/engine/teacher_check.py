@@ -72,5 +72,6 @@ def _order_text(accuracy: float, finding: str, pairs: Sequence[tuple[str, str]])
     return (
         f"The teacher gets {accuracy:.1%} of your images right, and its classes stand in another order than yours. "
         f"{finding} For example: {shown}. Folders sorted as text ('1', '10', '2') against sorted as numbers are the "
-        "usual cause; rename the class folders so that their order is the teacher's."
+        "usual cause; rename the class folders so that their order is the teacher's, or say by --label-map which of "
+        "its classes is which of yours."
     )

@@ -6,6 +6,7 @@ from dropkd.models.names import ModelListing, model_names, native_input
 from dropkd.models.network import Network, count_parameters
 from dropkd.models.opening import open_network, open_teacher
 from dropkd.models.spec import ModelSpec
+from dropkd.models.teachers.mapped import map_labels
 from dropkd.models.wrapping import wrap_model
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "count_parameters",
     "create_model",
     "load_weights",
+    "map_labels",
     "model_names",
     "native_input",
     "open_network",
