@@ -55,8 +55,8 @@ def distill(
     What is left None is decided by the data and the networks, as on the command line.
 
     Args:
-        data: a folder ``train/CLASS/*`` and ``test/CLASS/*`` (``val/`` too), or just ``CLASS/*``; a manifest, RAF-DB and
-            others in their own layout, or ``torchvision:CIFAR100`` and the like.
+        data: a folder ``train/CLASS/*`` and ``test/CLASS/*`` (``val/`` too), or just ``CLASS/*``; a manifest,
+            RAF-DB and others in their own layout, or ``torchvision:CIFAR100`` and the like.
         teacher: a model name with its published weights, ``NAME:CHECKPOINT``, a run folder, or a module.
         student: a model name or a module. A module is given images that are normalised as for ImageNet; wrap it with
             :func:`dropkd.models.wrap_model` first to choose otherwise.
