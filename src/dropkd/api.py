@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from dropkd.config import Config, load_config
 from dropkd.data import ImageData, open_data
@@ -21,6 +21,7 @@ from dropkd.engine.signals import Interrupted
 from dropkd.errors import ConfigError, DataError, did_you_mean
 from dropkd.metrics import pair_compound_classes, score_compound
 from dropkd.models import Network
+from dropkd.models.teachers.logits_only import as_module
 from dropkd.report import write_run_report
 from dropkd.run import Run, frame_loader
 
@@ -32,7 +33,7 @@ _TASKS = ("classes", "compound")
 def distill(
     data: str | Path,
     *,
-    teacher: str | Path | nn.Module,
+    teacher: str | Path | nn.Module | Callable[[Tensor], Any],
     student: str | nn.Module,
     method: str = "dropkd",
     output: str | Path | None = None,
@@ -57,7 +58,9 @@ def distill(
     Args:
         data: a folder ``train/CLASS/*`` and ``test/CLASS/*`` (``val/`` too), or just ``CLASS/*``; a manifest,
             RAF-DB and others in their own layout, or ``torchvision:CIFAR100`` and the like.
-        teacher: a model name with its published weights, ``NAME:CHECKPOINT``, a run folder, or a module.
+        teacher: a model name with its published weights, ``NAME:CHECKPOINT``, a run folder, a TorchScript or ONNX file,
+            several of these as ``ensemble:A+B``, a module, or a function that gives logits (B, K) for images
+            (B, 3, H, W) in 0..1 of the student's size; see :func:`dropkd.models.wrap_callable` for other sizes.
         student: a model name or a module. A module is given images that are normalised as for ImageNet; wrap it with
             :func:`dropkd.models.wrap_model` first to choose otherwise.
         method: a method's name, see ``dropkd methods``.
@@ -102,7 +105,7 @@ def distill(
         overwrite=overwrite,
         observer=observer,
         student=student if isinstance(student, nn.Module) else None,
-        teacher=teacher if isinstance(teacher, nn.Module) else None,
+        teacher=as_module(teacher),
     )
 
 
@@ -173,7 +176,7 @@ def run(
     overwrite: bool = False,
     observer: Observer | None = None,
     student: nn.Module | None = None,
-    teacher: nn.Module | None = None,
+    teacher: nn.Module | Callable[[Tensor], Any] | None = None,
 ) -> Run:
     """Carry out a configuration: train, judge, write the report.
 
@@ -182,14 +185,17 @@ def run(
         overwrite: replace a run that is in ``config.output`` already.
         observer: hears of progress.
         student: a module to train instead of building ``config.student.name``.
-        teacher: a module to learn from instead of opening ``config.teacher.source``.
+        teacher: a module, or a function from images to logits, to learn from instead of opening
+            ``config.teacher.source``.
 
     Raises:
         DropKDError: anything that the caller has to mend.
         Interrupted: SIGTERM or Ctrl-C came; :func:`resume` goes on.
     """
     with _reported():
-        folder = start_run(config, observer or Observer(), overwrite=overwrite, student=student, teacher=teacher)
+        folder = start_run(
+            config, observer or Observer(), overwrite=overwrite, student=student, teacher=as_module(teacher)
+        )
     write_run_report(folder)
     return Run.open(folder)
 
@@ -199,7 +205,7 @@ def resume(
     *,
     observer: Observer | None = None,
     student: nn.Module | None = None,
-    teacher: nn.Module | None = None,
+    teacher: nn.Module | Callable[[Tensor], Any] | None = None,
 ) -> Run:
     """Go on with a stopped run. Where it was finished already, nothing happens.
 
@@ -209,7 +215,7 @@ def resume(
     opened = Run.open(folder)
     if not opened.is_finished:
         with _reported():
-            resume_run(opened.folder, observer or Observer(), student=student, teacher=teacher)
+            resume_run(opened.folder, observer or Observer(), student=student, teacher=as_module(teacher))
         write_run_report(opened.folder)
     return opened
 
@@ -315,8 +321,10 @@ def _reported() -> Iterator[None]:
         raise
 
 
-def _name_of(model: str | Path | nn.Module) -> str:
-    return type(model).__name__ if isinstance(model, nn.Module) else str(model)
+def _name_of(model: str | Path | nn.Module | Callable[[Tensor], Any]) -> str:
+    if isinstance(model, (str, Path)):
+        return str(model)
+    return getattr(model, "__name__", type(model).__name__)
 
 
 def _configure(flags: Mapping[str, Any], settings: Mapping[str, Any] | None) -> Config:

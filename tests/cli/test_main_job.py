@@ -187,7 +187,7 @@ def test_models_are_listed_by_pattern(cli: Cli) -> None:
     code, out, _ = cli("models", "cifar_resnet*")
     assert code == 0
     assert "cifar_resnet110" in out
-    assert "resnet50" not in out
+    assert " resnet50 " not in out
     code, _, err = cli("models", "nothing*")
     assert code == 2
     assert "No model's name matches 'nothing*'." in err

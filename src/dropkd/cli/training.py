@@ -67,7 +67,8 @@ def distill(
             "--teacher",
             "-t",
             metavar="TEACHER",
-            help="What to learn from: a model's name (published weights), NAME:CHECKPOINT, or a run folder.",
+            help="What to learn from: a model's name (published weights), NAME:CHECKPOINT, a run folder, a TorchScript "
+            "or ONNX file, or several as ensemble:A+B.",
         ),
     ] = None,
     student: Annotated[

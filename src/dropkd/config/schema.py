@@ -96,10 +96,11 @@ class TeacherConfig(_Section):
     """The frozen network that is learned from.
 
     Args:
-        source: ``NAME`` (its published weights), ``NAME:CHECKPOINT``, the folder of an earlier run, or a file
-            that dropkd wrote.
+        source: ``NAME`` (its published weights), ``NAME:CHECKPOINT``, the folder of an earlier run, a file that dropkd
+            wrote, a TorchScript or ONNX file (logits alone), or several of these as ``ensemble:A+B``.
         image_size: pixels that a ``NAME:CHECKPOINT`` is fed, one number or [height, width]; None: what the file says,
-            or else the better of the model's published input and the student's on your images.
+            or else the better of the model's published input and the student's on your images. A TorchScript or ONNX
+            file that does not say it is fed what the student is.
         map_modules: names of the modules whose outputs are the feature maps; None: found by dropkd.
         label_map: a CSV file with the columns ``teacher`` and ``own`` that says which of its classes stand for which of
             the data's, for a teacher of other classes or of another order.

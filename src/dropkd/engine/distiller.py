@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from dropkd.contracts import Batch, Outputs, Pair
 from dropkd.errors import ConfigError, ModelError, did_you_mean
 from dropkd.methods.method import Method
-from dropkd.methods.registry import build_method
-from dropkd.models import Network, build_network, open_teacher, wrap_model
+from dropkd.methods.registry import build_method, method_class
+from dropkd.models import Network, build_network, open_teacher, wrap_callable, wrap_model
 
 __all__ = ["CROSS_ENTROPY", "Distiller", "Losses"]
 
@@ -47,8 +47,9 @@ class Distiller(nn.Module):
 
     Args:
         student: a model name, an ``nn.Module`` or a :class:`~dropkd.models.Network`.
-        teacher: a model name with its pretrained weights, ``NAME:CHECKPOINT``, a run folder, an ``nn.Module``, a
-            :class:`~dropkd.models.Network`, or None for methods without a teacher.
+        teacher: a model name with its pretrained weights, ``NAME:CHECKPOINT``, a run folder, a TorchScript or ONNX
+            file, several of these as ``ensemble:A+B``, an ``nn.Module``, a :class:`~dropkd.models.Network`, a function
+            from images to logits, or None for methods without a teacher.
         method: a method's name or a :class:`~dropkd.methods.Method` built for this pair.
         num_classes: classes of the task; needed where the student is given by name.
         image_size: height and width (or one number for both) that the student is fed; needed where it is not a
@@ -78,7 +79,7 @@ class Distiller(nn.Module):
     def __init__(
         self,
         student: str | nn.Module,
-        teacher: str | nn.Module | None = None,
+        teacher: str | nn.Module | Callable[[Tensor], Any] | None = None,
         method: str | Method = "dropkd",
         *,
         num_classes: int | None = None,
@@ -95,6 +96,7 @@ class Distiller(nn.Module):
         expert = None if teacher is None else _as_teacher(teacher, self.student)
         # In a tuple, so that it is no submodule: not trained, not saved, not wrapped.
         self._teacher = () if expert is None else (expert.eval().requires_grad_(False),)
+        _check_reads(method, expert)
         shapes, norms = (expert.shapes, expert.norms) if expert else (None, ())
         pair = Pair(self.student.shapes, shapes, self.student.shapes.logits, targets, norms)
         self.method = build_method(method, pair, options or {}) if isinstance(method, str) else method
@@ -205,6 +207,20 @@ class Distiller(nn.Module):
         return F.cross_entropy(student.logits[:rows], targets, label_smoothing=self.label_smoothing)
 
 
+def _check_reads(method: str | Method, teacher: Network | None) -> None:
+    """Raise where the method reads of the teacher what it does not give, before the method is built for it."""
+    if teacher is None or teacher.shapes.embedding or teacher.shapes.maps:
+        return
+    cls = method_class(method) if isinstance(method, str) else type(method)
+    wanted = sorted(cls.teacher_reads - {"logits"})
+    if wanted:
+        raise ModelError(
+            f"{cls.__name__} reads {', '.join(wanted)} of the teacher, but {teacher.spec.name!r} gives logits alone. "
+            "Choose a method that reads nothing else (kd, dkd, dist, ...; `dropkd methods` says what each reads), or "
+            "give the teacher as a model's name with its weights."
+        )
+
+
 def resolve_weights(method: Method | type[Method], given: Mapping[str, float]) -> dict[str, float]:
     """Return the weight of the cross-entropy and of every term, the defaults where none is given.
 
@@ -254,12 +270,14 @@ def _as_student(student: str | nn.Module, num_classes: int | None, size: tuple[i
     return _wrap_as_is(student, size)
 
 
-def _as_teacher(teacher: str | nn.Module, student: Network) -> Network:
+def _as_teacher(teacher: str | nn.Module | Callable[[Tensor], Any], student: Network) -> Network:
     if isinstance(teacher, Network):
         return teacher
     if isinstance(teacher, str):
         return open_teacher(teacher, num_classes=student.shapes.logits, image_size=student.spec.image_size)
-    return _wrap_as_is(teacher, student.spec.image_size)
+    if isinstance(teacher, nn.Module) and not isinstance(teacher, torch.jit.ScriptModule):
+        return _wrap_as_is(teacher, student.spec.image_size)
+    return wrap_callable(teacher, image_size=student.spec.image_size)
 
 
 def _wrap_as_is(model: nn.Module, size: tuple[int, int] | None) -> Network:

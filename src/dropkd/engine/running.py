@@ -21,6 +21,7 @@ from dropkd.engine.signals import Interrupted
 from dropkd.engine.training import Training
 from dropkd.errors import RunError
 from dropkd.files import writable_folder, write_text
+from dropkd.models.teachers.ensemble import join_sources, split_sources
 
 __all__ = ["resume_run", "start_run"]
 
@@ -150,12 +151,17 @@ def _with_absolute_paths(config: ResolvedConfig) -> ResolvedConfig:
     if teacher is not None and teacher.label_map is not None:
         teacher = teacher.model_copy(update={"label_map": teacher.label_map.absolute()})
     if teacher is not None:
-        name, colon, file = teacher.source.partition(":")
-        if colon and Path(file).exists():
-            teacher = teacher.model_copy(update={"source": f"{name}:{Path(file).absolute()}"})
-        elif Path(teacher.source).exists():
-            teacher = teacher.model_copy(update={"source": str(Path(teacher.source).absolute())})
+        sources = [_with_absolute_path(source) for source in split_sources(teacher.source)]
+        teacher = teacher.model_copy(update={"source": join_sources(sources)})
     return config.model_copy(update={"data": data, "student": student, "teacher": teacher})
+
+
+def _with_absolute_path(source: str) -> str:
+    """Return a teacher's source with the path in it, if there is one, made absolute."""
+    name, colon, file = source.partition(":")
+    if colon and Path(file).exists():
+        return f"{name}:{Path(file).absolute()}"
+    return str(Path(source).absolute()) if Path(source).exists() else source
 
 
 def _free_folder(config: Config) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dropkd.config import Config, MethodConfig
+from dropkd.config import Config, MethodConfig, TeacherConfig
 from dropkd.data import EvalLoader, ImageData, Pack, Recipe, Split, TrainLoader, default_recipe, open_data
 from dropkd.engine.distiller import Distiller
 from dropkd.engine.evaluation import Answers, answer_split
@@ -22,7 +22,17 @@ from dropkd.engine.plan import ResolvedConfig, evaluation_frame, resolve_config,
 from dropkd.engine.teacher_check import judge_teacher, require_teacher
 from dropkd.errors import ConfigError
 from dropkd.methods.options import spell_out_options
-from dropkd.models import Network, build_network, map_labels, native_input, open_teacher, read_spec, wrap_model
+from dropkd.models import (
+    Network,
+    build_network,
+    ensemble,
+    map_labels,
+    native_input,
+    open_teacher,
+    read_spec,
+    wrap_model,
+)
+from dropkd.models.teachers.ensemble import EnsembleTeacher, split_sources
 from dropkd.models.teachers.mapped import MappedTeacher
 
 __all__ = ["Job", "check_teacher", "hash_weights", "prepare_job"]
@@ -32,6 +42,8 @@ _EVAL_BATCH = 250
 _SIZE_IMAGES, _CHECK_IMAGES = 200, 1_000
 # The benchmarks whose methods warm up do so for 20 of 240 epochs.
 _EPOCHS_TO_WARMUP = 12
+# What of an answer can't be averaged over networks of different widths.
+_OF_ONE_NETWORK = {"maps", "preactivations", "embedding"}
 
 
 @dataclass
@@ -134,6 +146,11 @@ def prepare_job(
         label_smoothing=resolved.training.label_smoothing,
         targets=torch.from_numpy(data.train.targets),
     )
+    if isinstance(expert, EnsembleTeacher) and distiller.method.teacher_reads & _OF_ONE_NETWORK:
+        observer.on_message(
+            f"Of an ensemble, {resolved.method.name} reads maps and embedding of its first member, "
+            f"{split_sources(resolved.teacher.source)[0] if resolved.teacher else ''}."
+        )
     _cap_warmups(resolved, distiller)
     _check_batch(resolved, distiller)
     resolved = _spell_out_method(resolved, distiller)
@@ -264,10 +281,21 @@ def _open_teacher(
     chosen = config.teacher
     if chosen is None:
         return None
+    if given is not None:
+        return _open_member(given, chosen, data, student, observer)
+    first, *others = split_sources(chosen.source)
+    # An ensemble's maps are those of its first member.
+    plain = chosen.model_copy(update={"map_modules": None})
+    networks = [_open_member(first, chosen, data, student, observer)]
+    return ensemble(networks + [_open_member(other, plain, data, student, observer) for other in others])
 
+
+def _open_member(
+    source: str | nn.Module, chosen: TeacherConfig, data: ImageData, student: Network, observer: Observer
+) -> Network:
     def open_at(size: int | tuple[int, int] | None) -> Network:
         expert = open_teacher(
-            given if given is not None else chosen.source,
+            source,
             num_classes=student.shapes.logits if chosen.label_map is None else None,
             image_size=student.spec.image_size,
             map_modules=chosen.map_modules,
@@ -278,8 +306,8 @@ def _open_teacher(
     teacher, own = open_at(chosen.image_size), student.spec.image_size
     if isinstance(teacher, MappedTeacher):
         observer.on_message(f"Label map: {teacher.label_map.describe()}")
-    _, colon, file = chosen.source.partition(":")
-    says_its_size = given is not None or not colon or read_spec(file) is not None
+    _, colon, file = source.partition(":") if isinstance(source, str) else ("", "", "")
+    says_its_size = not colon or read_spec(file) is not None
     if says_its_size or chosen.image_size is not None or teacher.spec.image_size == own:
         return teacher
     if teacher.shapes.logits != student.shapes.logits:

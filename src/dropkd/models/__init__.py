@@ -6,6 +6,8 @@ from dropkd.models.names import ModelListing, model_names, native_input
 from dropkd.models.network import Network, count_parameters
 from dropkd.models.opening import open_network, open_teacher
 from dropkd.models.spec import ModelSpec
+from dropkd.models.teachers.ensemble import ensemble
+from dropkd.models.teachers.logits_only import wrap_callable
 from dropkd.models.teachers.mapped import map_labels
 from dropkd.models.wrapping import wrap_model
 
@@ -16,6 +18,7 @@ __all__ = [
     "build_network",
     "count_parameters",
     "create_model",
+    "ensemble",
     "load_weights",
     "map_labels",
     "model_names",
@@ -24,5 +27,6 @@ __all__ = [
     "open_teacher",
     "read_spec",
     "save_network",
+    "wrap_callable",
     "wrap_model",
 ]

@@ -19,6 +19,7 @@ from dropkd.files import replacing
 from dropkd.models.fitting import fit_tensors
 from dropkd.models.network import Network
 from dropkd.models.spec import ModelSpec
+from dropkd.models.teachers.logits_only import is_torchscript
 
 __all__ = ["load_weights", "read_spec", "read_tensors", "save_network"]
 
@@ -106,6 +107,12 @@ def save_network(network: Network, path: str | Path) -> None:
 
 
 def _read_torch_file(path: Path) -> Any:
+    if is_torchscript(path):
+        raise ModelError(
+            f"{str(path)!r} is a TorchScript archive, which is a program and no file of weights. Give it without a "
+            f"model's name, as {str(path)!r}, to learn from its logits, or save its state_dict() in a program that "
+            "you trust."
+        )
     try:
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)

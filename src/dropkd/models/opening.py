@@ -1,17 +1,24 @@
-"""Networks from what a user names: a run folder, a file, a model with its weights."""
+"""Networks from what a user names: a run folder, a file, a model with its weights, several of these, a function."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from dropkd.errors import ModelError
 from dropkd.models.building import build_network
 from dropkd.models.checkpoint import read_spec
 from dropkd.models.names import find_library, is_model_name
 from dropkd.models.network import Network
+from dropkd.models.spec import IMAGENET_MEAN, IMAGENET_STD
+from dropkd.models.teachers.ensemble import ensemble, split_sources
+from dropkd.models.teachers.logits_only import CalledTeacher, is_torchscript, read_torchscript, wrap_callable
+from dropkd.models.teachers.onnx_file import read_onnx
 from dropkd.models.wrapping import read_defaults, wrap_model
 
 __all__ = ["open_network", "open_teacher"]
@@ -49,7 +56,7 @@ def open_network(path: str | Path, *, map_modules: Sequence[str] | None = None) 
 
 
 def open_teacher(
-    source: str | Path | nn.Module,
+    source: str | Path | nn.Module | Callable[[Tensor], Any],
     *,
     num_classes: int | None = None,
     image_size: int | Sequence[int] | None = None,
@@ -60,27 +67,35 @@ def open_teacher(
 
     Args:
         source: a model's name (with its published weights and their number of classes),
-            ``NAME:CHECKPOINT``, the folder of an earlier run, a safetensors file that dropkd wrote, a
-            module, or a :class:`Network`.
-        num_classes: number of logits that a module must give; all else says it itself.
-        image_size: side, or height and width, that a module of the user's own is fed; all else says it itself.
-        map_modules: names of the modules whose outputs are the maps; found where None.
-        checkpoint_size: side, or height and width, that a ``NAME:CHECKPOINT`` is fed; where None, what the file says
-            or else the model's published input.
+            ``NAME:CHECKPOINT``, the folder of an earlier run, a safetensors file that dropkd wrote, a TorchScript or
+            ONNX file (logits alone), several of these as ``ensemble:A+B``, a module, a :class:`Network`, or a
+            function from images (B, 3, H, W) in 0..1 to logits.
+        num_classes: number of logits that a module or a function must give; all else says it itself.
+        image_size: side, or height and width, that a module of the user's own, a function, or a TorchScript or ONNX
+            file that does not say it is fed; all else says it itself.
+        map_modules: names of the modules whose outputs are the maps, of an ensemble's first member; found where None.
+        checkpoint_size: side, or height and width, that a ``NAME:CHECKPOINT``, a TorchScript or an ONNX file is fed;
+            where None, what the file says, or else the model's published input or ``image_size``.
 
     Raises:
         ModelError: nothing of that name, weights that can't be had or don't fit.
     """
     if isinstance(source, Network):
         return source.eval()
-    if isinstance(source, nn.Module):
-        size = image_size if read_defaults(source) is None else None
-        return wrap_model(source, image_size=size, num_classes=num_classes, map_modules=map_modules).eval()
+    if isinstance(source, nn.Module) or callable(source):
+        return _wrap_given(source, num_classes, image_size, map_modules).eval()
     text, path = str(source), Path(source)
+    sources = split_sources(text)
+    if len(sources) > 1:
+        open_member = partial(
+            open_teacher, num_classes=num_classes, image_size=image_size, checkpoint_size=checkpoint_size
+        )
+        first, *others = sources
+        return ensemble([open_member(first, map_modules=map_modules), *(open_member(other) for other in others)])
     if path.is_dir() and not is_model_name(text):
         return open_network(_find_student(path), map_modules=map_modules)
     if path.is_file():
-        return open_network(path, map_modules=map_modules)
+        return _open_file(path, map_modules, checkpoint_size or image_size)
     name, colon, checkpoint = text.partition(":")
     if colon:
         network = build_network(
@@ -89,6 +104,37 @@ def open_teacher(
         return network.eval()
     _check_meant_as_name(text)
     return build_network(name, num_classes=None, pretrained=True, map_modules=map_modules).eval()
+
+
+def _wrap_given(
+    source: nn.Module | Callable[[Tensor], Any],
+    num_classes: int | None,
+    image_size: int | Sequence[int] | None,
+    map_modules: Sequence[str] | None,
+) -> Network:
+    """Return the network around a module or a function of the user's own."""
+    if isinstance(source, nn.Module) and not isinstance(source, (CalledTeacher, torch.jit.ScriptModule)):
+        size = image_size if read_defaults(source) is None else None
+        return wrap_model(source, image_size=size, num_classes=num_classes, map_modules=map_modules)
+    name = getattr(getattr(source, "call", source), "__name__", type(source).__name__)
+    if image_size is None:
+        raise ModelError(f"{name} needs image_size, the size of the images that it is fed.")
+    if isinstance(source, torch.jit.ScriptModule):
+        # Normalised as every module is.
+        return wrap_callable(
+            source, image_size=image_size, num_classes=num_classes, mean=IMAGENET_MEAN, std=IMAGENET_STD, name=name
+        )
+    return wrap_callable(source, image_size=image_size, num_classes=num_classes, name=name)
+
+
+def _open_file(path: Path, map_modules: Sequence[str] | None, size: int | Sequence[int] | None) -> Network:
+    if path.suffix == ".onnx":
+        return read_onnx(path, image_size=size)
+    if is_torchscript(path):
+        if size is None:
+            raise ModelError(f"{str(path)!r} does not say what size of images it is fed: give image_size.")
+        return read_torchscript(path, image_size=size)
+    return open_network(path, map_modules=map_modules)
 
 
 def _find_student(folder: Path) -> Path:

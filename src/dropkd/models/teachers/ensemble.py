@@ -1,0 +1,150 @@
+"""Several teachers that answer as one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from dropkd.contracts import Outputs
+from dropkd.errors import ModelError
+from dropkd.models.names import is_model_name
+from dropkd.models.network import Network
+
+__all__ = ["ENSEMBLE", "EnsembleTeacher", "ensemble", "join_sources", "split_sources"]
+
+# What a source begins with that names several.
+ENSEMBLE = "ensemble:"
+
+
+def ensemble(networks: Sequence[Network]) -> Network:
+    """Return a network that answers with the mean of the others' probabilities.
+
+    Args:
+        networks: of the same classes; each keeps its own size and normalisation.
+
+    Raises:
+        ModelError: there is none, or their classes differ.
+
+    Example:
+        >>> from dropkd.models import build_network
+        >>> both = ensemble([build_network(name, num_classes=3) for name in ("cifar_resnet8", "cifar_vgg8")])
+        >>> both.spec.name
+        'ensemble:cifar_resnet8+cifar_vgg8'
+    """
+    if not networks:
+        raise ModelError("An ensemble needs at least one network, got none.")
+    return networks[0] if len(networks) == 1 else EnsembleTeacher(networks)
+
+
+class EnsembleTeacher(Network):
+    """Answers with the logarithm of the mean of the members' probabilities; maps and embedding are the first's.
+
+    Args:
+        members: two or more networks of the same classes.
+
+    Raises:
+        ModelError: their classes differ.
+    """
+
+    def __init__(self, members: Sequence[Network]) -> None:
+        # The members have found their own maps and sizes.
+        nn.Module.__init__(self)
+        first = members[0]
+        _check_classes(members)
+        self.members = nn.ModuleList(members)
+        self.model = nn.ModuleList(member.model for member in members)
+        self.shapes = replace(first.shapes, has_classifier=False)
+        specs = [member.spec for member in members]
+        # Frames and views are made for the one that wants most; the others take their own from them.
+        self.spec = replace(
+            first.spec,
+            name=ENSEMBLE + "+".join(spec.name for spec in specs),
+            image_size=(max(spec.image_size[0] for spec in specs), max(spec.image_size[1] for spec in specs)),
+            crop_fraction=min(spec.crop_fraction for spec in specs),
+            classes=next((spec.classes for spec in specs if spec.classes is not None), None),
+            options={},
+        )
+        self.train(first.training)
+
+    @property
+    def norms(self) -> tuple[tuple[Tensor, Tensor] | None, ...]:
+        """Those of the first member."""
+        return cast(Network, self.members[0]).norms
+
+    def forward(
+        self, images: Tensor, *, maps: bool = True, preactivations: bool = False, crop: bool | None = None
+    ) -> Outputs:
+        """Return the answer to a batch of images; see :meth:`dropkd.models.Network.forward`."""
+        first, *others = self.members
+        answer: Outputs = first(images, maps=maps, preactivations=preactivations, crop=crop)
+        every = [answer.logits, *(member(images, maps=False, crop=crop).logits for member in others)]
+        # Of single precision at least: the logarithm of a small mean is far from 0.
+        shares = torch.stack([logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in every])
+        mean = shares.log_softmax(2).logsumexp(0) - math.log(len(every))
+        return answer._replace(logits=mean, classifier=None)
+
+
+def split_sources(source: str) -> list[str]:
+    """Return the members that ``ensemble:A+B`` names, or the source itself.
+
+    Raises:
+        ModelError: it names fewer than two.
+
+    Example:
+        >>> split_sources("ensemble:resnet18+resnet50")
+        ['resnet18', 'resnet50']
+        >>> split_sources("resnet18")
+        ['resnet18']
+    """
+    if not source.startswith(ENSEMBLE):
+        return [source]
+    parts = source.removeprefix(ENSEMBLE).split("+")
+    members = [member.strip() for member in _join_paths(parts) or parts]
+    if len(members) < 2 or not all(members):
+        raise ModelError(f"An ensemble names two or more teachers joined by +, as in 'ensemble:A+B', got {source!r}.")
+    return members
+
+
+def join_sources(sources: Sequence[str]) -> str:
+    """Return the source that :func:`split_sources` parts into these."""
+    return sources[0] if len(sources) == 1 else ENSEMBLE + "+".join(sources)
+
+
+def _join_paths(parts: Sequence[str]) -> list[str] | None:
+    """Return the parts, those of one path with a plus in it put together again; None where some are unknown."""
+    if not parts:
+        return []
+    for count in range(1, len(parts) + 1):
+        head = "+".join(parts[:count]).strip()
+        if _is_source(head) and (rest := _join_paths(parts[count:])) is not None:
+            return [head, *rest]
+    return None
+
+
+def _is_source(text: str) -> bool:
+    name, colon, file = text.partition(":")
+    return is_model_name(text) or Path(file if colon and is_model_name(name) else text).exists()
+
+
+def _check_classes(members: Sequence[Network]) -> None:
+    first = members[0]
+    for member in members[1:]:
+        if member.shapes.logits != first.shapes.logits:
+            counts = " and ".join(f"{m.spec.name!r} {m.shapes.logits}" for m in (first, member))
+            raise ModelError(
+                f"The networks of an ensemble need the same classes, but {counts}. Map each to yours by --label-map."
+            )
+        one, other = first.spec.classes, member.spec.classes
+        if one is not None and other is not None and one != other:
+            number = next(number for number, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1])
+            raise ModelError(
+                f"The networks of an ensemble need the same classes in the same order, but class {number} is "
+                f"{one[number]!r} in {first.spec.name!r} and {other[number]!r} in {member.spec.name!r}. "
+                "Map each to yours by --label-map."
+            )
