@@ -58,7 +58,7 @@ def test_an_ensemble_teaches_a_whole_run_that_says_whose_maps_are_read(
     config = configure(teacher__source=f"ensemble:timm/vit_tiny_patch16_224:{teacher_file}+second.safetensors")
     listener = Listener()
     run = api.run(config, observer=listener)
-    assert any("reads maps and embedding of its first member" in text for text in listener.heard)
+    assert any("reads maps and embedding of its first member, vit_tiny_patch16_224." in text for text in listener.heard)
     # It is to be resumed from any folder.
     source = run.config.teacher.source if run.config.teacher else ""
     assert source == f"ensemble:timm/vit_tiny_patch16_224:{teacher_file}+{second}"

@@ -149,7 +149,7 @@ def prepare_job(
     if isinstance(expert, EnsembleTeacher) and distiller.method.teacher_reads & _OF_ONE_NETWORK:
         observer.on_message(
             f"Of an ensemble, {resolved.method.name} reads maps and embedding of its first member, "
-            f"{split_sources(resolved.teacher.source)[0] if resolved.teacher else ''}."
+            f"{expert.first.spec.name}."
         )
     _cap_warmups(resolved, distiller)
     _check_batch(resolved, distiller)

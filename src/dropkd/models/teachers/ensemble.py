@@ -73,9 +73,14 @@ class EnsembleTeacher(Network):
         self.train(first.training)
 
     @property
+    def first(self) -> Network:
+        """The member whose maps and embedding are the ensemble's."""
+        return cast(Network, self.members[0])
+
+    @property
     def norms(self) -> tuple[tuple[Tensor, Tensor] | None, ...]:
         """Those of the first member."""
-        return cast(Network, self.members[0]).norms
+        return self.first.norms
 
     def forward(
         self, images: Tensor, *, maps: bool = True, preactivations: bool = False, crop: bool | None = None
