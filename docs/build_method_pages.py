@@ -149,7 +149,8 @@ def _table_options(cls: type[Method]) -> str:
 def _write_example(text: str) -> str:
     """Return a doctest as a script, what it prints as comments."""
     lines = [line[4:] if line.startswith((">>> ", "... ")) else f"# {line}" for line in text.splitlines()]
-    return "\n".join(lines)
+    imports = next(i for i, line in enumerate(lines) if not line.startswith(("import ", "from ")))
+    return "\n".join([*lines[:imports], "", *lines[imports:]])
 
 
 def _plain_code(text: str) -> str:
