@@ -169,7 +169,7 @@ def print_table(results: Sequence[Mapping[str, Any]]) -> None:
         gaps = _find_gaps(rows, plain)
         low, high = _find_interval(gaps)
         interval = f"{low:+.2f} to {high:+.2f}" if len(gaps) > 1 else "one seed"
-        verdict = "better" if low > 0 else "worse" if high < 0 else "no difference seen"
+        verdict = "better" if low > 0 else "worse" if high < 0 else "no difference seen" if len(gaps) > 1 else ""
         print(
             f"| {name} | {len(gaps)} | {format_spread([100 * r['test'] for r in rows.values()])} | "
             f"{statistics.mean(gaps):+.2f} | {interval} | {verdict} |"
