@@ -176,11 +176,10 @@ def _print_method(name: str, cls: type[Method]) -> None:
 
 
 def _describe_warmups(cls: type[Method]) -> str:
-    from dropkd.methods.combination import Combined
-
-    if not issubclass(cls, Combined):
-        return f"{cls.warmup_epochs:g}"
-    return ", ".join(f"{name} {part.warmup_epochs:g}" for name, part in cls.parts.items())
+    warmups = {term: cls.warmup_of(term) for term in cls.terms}
+    if len(set(warmups.values())) > 1:
+        return ", ".join(f"{term} {epochs:g}" for term, epochs in warmups.items())
+    return f"{max(warmups.values(), default=0.0):g}"
 
 
 def _list_terms(cls: type[Method]) -> str:

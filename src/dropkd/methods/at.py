@@ -68,8 +68,8 @@ class AT(Method):
         ['attention', 'cross_entropy']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"maps"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"maps"})
+    student_reads = frozenset({"maps"})
+    teacher_reads = frozenset({"maps"})
     terms: ClassVar[Mapping[str, float]] = {"attention": 1000.0}
 
     def __init__(

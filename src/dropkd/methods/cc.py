@@ -65,10 +65,10 @@ class CC(Method):
         ['correlation', 'cross_entropy']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
+    student_reads = frozenset({"embedding"})
+    teacher_reads = frozenset({"embedding"})
     terms: ClassVar[Mapping[str, float]] = {"correlation": 0.02}
-    least_batch: ClassVar[int] = 2
+    least_batch = 2
 
     def __init__(
         self,

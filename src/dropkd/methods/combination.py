@@ -41,12 +41,12 @@ class Combined(Method):
         built = {name: cls(pair, **given.get(name, {})) for name, cls in self.parts.items()}
         self.methods = nn.ModuleDict(built)
         # What a method reads, wants to see and needs at least may depend on its options and on the pair.
-        self.student_reads = _unite(method.student_reads for method in built.values())  # type: ignore[misc]
-        self.teacher_reads = _unite(method.teacher_reads for method in built.values())  # type: ignore[misc]
-        self.least_batch = max(method.least_batch for method in built.values())  # type: ignore[misc]
-        self.reads_index = any(method.reads_index for method in built.values())  # type: ignore[misc]
-        views, self.labelled_views = _unite_views(built.values())  # type: ignore[misc]
-        self.views = tuple(kind for kind, _ in views)  # type: ignore[misc]
+        self.student_reads = _unite(method.student_reads for method in built.values())
+        self.teacher_reads = _unite(method.teacher_reads for method in built.values())
+        self.least_batch = max(method.least_batch for method in built.values())
+        self.reads_index = any(method.reads_index for method in built.values())
+        views, self.labelled_views = _unite_views(built.values())
+        self.views = tuple(kind for kind, _ in views)
         self._places = {name: [views.index(view) for view in _number_views(m.views)] for name, m in built.items()}
         self._relabels = [name for name, method in built.items() if type(method).targets is not Method.targets]
         if len(self._relabels) > 1:
@@ -89,10 +89,12 @@ class Combined(Method):
         """Return the labels of the method that changes them, or those of the batch."""
         return self._part(self._relabels[0]).targets(batch) if self._relabels else super().targets(batch)
 
-    def warmup_of(self, term: str) -> float:
+    @classmethod
+    def warmup_of(cls, term: str) -> float:
         """Return the epochs over which a term rises to its weight, as its method has it."""
-        name = next(name for name in self.parts if term.startswith(f"{name}_"))
-        return self._part(name).warmup_of(term.removeprefix(f"{name}_"))
+        own = {f"{name}_{inner}": (part, inner) for name, part in cls.parts.items() for inner in part.terms}
+        part, inner = own[term]
+        return part.warmup_of(inner)
 
     def end_epoch(self, epoch: int) -> Sequence[LabelChange]:
         """Let each method end the epoch."""

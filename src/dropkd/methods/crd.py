@@ -83,10 +83,10 @@ class CRD(Method):
         ['contrast', 'cross_entropy']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
+    student_reads = frozenset({"embedding"})
+    teacher_reads = frozenset({"embedding"})
     terms: ClassVar[Mapping[str, float]] = {"contrast": 0.8}
-    reads_index: ClassVar[bool] = True
+    reads_index = True
     student_memory: Tensor
     teacher_memory: Tensor
     normalizers: Tensor

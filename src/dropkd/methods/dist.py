@@ -67,11 +67,11 @@ class DIST(Method):
         ['cross_entropy', 'inter', 'intra']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"logits"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"logits"})
+    student_reads = frozenset({"logits"})
+    teacher_reads = frozenset({"logits"})
     terms: ClassVar[Mapping[str, float]] = {"inter": 2.0, "intra": 2.0}
     label_space_terms: ClassVar[frozenset[str]] = frozenset({"inter", "intra"})
-    least_batch: ClassVar[int] = 2
+    least_batch = 2
 
     def __init__(self, pair: Pair, *, temperature: Temperature = 4.0, standardize: bool = False) -> None:
         super().__init__(pair)

@@ -71,8 +71,8 @@ class DKD(Method):
         ['cross_entropy', 'nontarget', 'target']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"logits"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"logits"})
+    student_reads = frozenset({"logits"})
+    teacher_reads = frozenset({"logits"})
     terms: ClassVar[Mapping[str, float]] = {"target": 1.0, "nontarget": 8.0}
     label_space_terms: ClassVar[frozenset[str]] = frozenset({"target", "nontarget"})
     warmup_epochs: ClassVar[float] = 20.0

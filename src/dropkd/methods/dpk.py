@@ -87,10 +87,10 @@ class DPK(Method):
         ['cross_entropy', 'feature']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"maps"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"maps"})
+    student_reads = frozenset({"maps"})
+    teacher_reads = frozenset({"maps"})
     terms: ClassVar[Mapping[str, float]] = {"feature": 5.0}
-    least_batch: ClassVar[int] = _LEAST_IMAGES
+    least_batch = _LEAST_IMAGES
     criteria: Tensor
 
     def __init__(
@@ -110,7 +110,7 @@ class DPK(Method):
         if width is not None and width % heads:
             raise ConfigError(f"method.width must be a multiple of method.heads ({heads}), got {width}.")
         if ratio != "dynamic":
-            self.least_batch = 1  # type: ignore[misc]
+            self.least_batch = 1
         self.ratio, self.momentum, self.normalize_target = ratio, momentum, normalize_target
         self.stages = pair_stages(pair, stages)
         self.hybrids = nn.ModuleList(

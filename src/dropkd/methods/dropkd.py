@@ -99,8 +99,8 @@ class DropKD(Method):
         ['cross_entropy', 'domain', 'feature', 'logit', 'reconstruct']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"logits", "maps"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"logits", "maps"})
+    student_reads = frozenset({"logits", "maps"})
+    teacher_reads = frozenset({"logits", "maps"})
     terms: ClassVar[Mapping[str, float]] = {"logit": 1.0, "feature": 2.0, "reconstruct": 1.0, "domain": 0.5}
     label_space_terms: ClassVar[frozenset[str]] = frozenset({"logit"})
 

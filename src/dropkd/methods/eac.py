@@ -78,14 +78,14 @@ class EAC(Method):
         ['consistency', 'cross_entropy']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"maps", "classifier"})
+    student_reads = frozenset({"maps", "classifier"})
     terms: ClassVar[Mapping[str, float]] = {"consistency": 5.0}
-    views: ClassVar[tuple[str, ...]] = ("standard", "mirrored")
+    views = ("standard", "mirrored")
 
     def __init__(self, pair: Pair, *, erasing: Erasing = "tied") -> None:
         super().__init__(pair)
         _check_map(pair.student)
-        self.views = ("standard", _MIRRORS[erasing])  # type: ignore[misc]
+        self.views = ("standard", _MIRRORS[erasing])
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
         """Return the term ``consistency`` where it is active."""

@@ -119,8 +119,8 @@ class FitNet(Method):
         ['cross_entropy', 'hint']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"maps"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"maps"})
+    student_reads = frozenset({"maps"})
+    teacher_reads = frozenset({"maps"})
     terms: ClassVar[Mapping[str, float]] = {"hint": 100.0}
 
     def __init__(

@@ -62,8 +62,8 @@ class KD(Method):
         ['cross_entropy', 'logit']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"logits"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"logits"})
+    student_reads = frozenset({"logits"})
+    teacher_reads = frozenset({"logits"})
     terms: ClassVar[Mapping[str, float]] = {"logit": 1.0}
     label_space_terms: ClassVar[frozenset[str]] = frozenset({"logit"})
 

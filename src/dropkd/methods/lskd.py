@@ -66,8 +66,8 @@ class LSKD(Method):
         ['cross_entropy', 'logit']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"logits"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"logits"})
+    student_reads = frozenset({"logits"})
+    teacher_reads = frozenset({"logits"})
     terms: ClassVar[Mapping[str, float]] = {"logit": 9.0}
     label_space_terms: ClassVar[frozenset[str]] = frozenset({"logit"})
     cross_entropy_weight: ClassVar[float] = 0.1

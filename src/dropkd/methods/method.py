@@ -29,15 +29,16 @@ class Method(nn.Module):
         terms: the name of each loss term and its default weight.
         label_space_terms: the terms that compare teacher and student class by class, and so need a teacher
             with the student's classes.
-        views: the kinds of view that it wants of each image; an option may set them for one instance. With
-            two, the rows of :class:`Outputs` and :class:`Batch` hold the first view of all images, then the second;
-            ``split(2)`` parts them.
+        views: the kinds of view that it wants of each image. With two, the rows of :class:`Outputs` and
+            :class:`Batch` hold the first view of all images, then the second; ``split(2)`` parts them.
         labelled_views: how many of these views, from the first, the engine's cross-entropy sees.
         cross_entropy_weight: default weight of the engine's cross-entropy between the student's logits and
             :meth:`targets`.
         warmup_epochs: epochs over which its terms rise to their weights by default; see :meth:`warmup_of`.
         reads_index: whether it needs to know which training sample each image is (a memory, changed labels).
         least_batch: the fewest images in a batch that its terms are defined for.
+
+    What it reads, its views and ``least_batch`` may be set for one instance, where its options or the pair decide.
 
     Args:
         pair: the shapes of student and teacher.
@@ -47,16 +48,16 @@ class Method(nn.Module):
         ModelError: the method reads a classifier's weight and that network has no linear classifier.
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset()
-    teacher_reads: ClassVar[frozenset[str]] = frozenset()
+    student_reads: frozenset[str] = frozenset()
+    teacher_reads: frozenset[str] = frozenset()
     terms: ClassVar[Mapping[str, float]] = {}
     label_space_terms: ClassVar[frozenset[str]] = frozenset()
-    views: ClassVar[tuple[str, ...]] = ("standard",)
-    labelled_views: ClassVar[int] = 1
+    views: tuple[str, ...] = ("standard",)
+    labelled_views: int = 1
     cross_entropy_weight: ClassVar[float] = 1.0
     warmup_epochs: ClassVar[float] = 0.0
-    reads_index: ClassVar[bool] = False
-    least_batch: ClassVar[int] = 1
+    reads_index: bool = False
+    least_batch: int = 1
 
     def __init__(self, pair: Pair) -> None:
         super().__init__()
@@ -119,9 +120,10 @@ class Method(nn.Module):
         """
         return batch.target if batch.soft_target is None else batch.soft_target
 
-    def warmup_of(self, term: str) -> float:
+    @classmethod
+    def warmup_of(cls, term: str) -> float:
         """Return the epochs over which a term rises to its weight where the user says nothing."""
-        return self.warmup_epochs
+        return cls.warmup_epochs
 
     def end_epoch(self, epoch: int) -> Sequence[LabelChange]:
         """Do what is to be done after an epoch, and return the training labels that are others from now on.

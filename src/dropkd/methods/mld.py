@@ -70,12 +70,12 @@ class MLD(Method):
         ['batch', 'classes', 'cross_entropy', 'instance']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"logits"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"logits"})
+    student_reads = frozenset({"logits"})
+    teacher_reads = frozenset({"logits"})
     terms: ClassVar[Mapping[str, float]] = {"instance": 0.9, "batch": 0.9, "classes": 0.9}
     label_space_terms: ClassVar[frozenset[str]] = frozenset({"instance", "batch", "classes"})
-    views: ClassVar[tuple[str, ...]] = ("standard", "strong")
-    labelled_views: ClassVar[int] = 2
+    views = ("standard", "strong")
+    labelled_views = 2
     cross_entropy_weight: ClassVar[float] = 0.2
 
     def __init__(

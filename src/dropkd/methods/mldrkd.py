@@ -91,11 +91,11 @@ class MLDRKD(Method):
         ['cross_entropy', 'fusion', 'logit', 'stages']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"logits", "maps"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"logits"})
+    student_reads = frozenset({"logits", "maps"})
+    teacher_reads = frozenset({"logits"})
     terms: ClassVar[Mapping[str, float]] = {"logit": 1.0, "stages": 1.0, "fusion": 1.0}
     label_space_terms: ClassVar[frozenset[str]] = frozenset(terms)
-    least_batch: ClassVar[int] = 2
+    least_batch = 2
 
     def __init__(
         self,

@@ -59,8 +59,8 @@ class NST(Method):
         ['cross_entropy', 'selectivity']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"maps"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"maps"})
+    student_reads = frozenset({"maps"})
+    teacher_reads = frozenset({"maps"})
     terms: ClassVar[Mapping[str, float]] = {"selectivity": 50.0}
 
     def __init__(self, pair: Pair, *, stages: Stages = "all") -> None:

@@ -89,8 +89,8 @@ class OFAKD(Method):
         ['cross_entropy', 'logit', 'stages']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"logits", "maps"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"logits"})
+    student_reads = frozenset({"logits", "maps"})
+    teacher_reads = frozenset({"logits"})
     terms: ClassVar[Mapping[str, float]] = {"logit": 1.0, "stages": 1.0}
     label_space_terms: ClassVar[frozenset[str]] = frozenset({"logit", "stages"})
 
@@ -118,7 +118,7 @@ class OFAKD(Method):
             exits = [make_convolution_exit(c, width, pair.num_classes, left) for left, (c, _, _) in places]
             # Batch norm over one cell needs a second image.
             if any(left and count_last_cells((h, w), left) == 1 for left, (_, h, w) in places):
-                self.least_batch = 2  # type: ignore[misc]
+                self.least_batch = 2
         self.branches = nn.ModuleList(exits)
 
     def restrict_terms(self, names: Collection[str]) -> None:

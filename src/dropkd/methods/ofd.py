@@ -126,8 +126,8 @@ class OFD(Method):
         ['cross_entropy', 'feature']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"preactivations"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"preactivations"})
+    student_reads = frozenset({"preactivations"})
+    teacher_reads = frozenset({"preactivations"})
     terms: ClassVar[Mapping[str, float]] = {"feature": 1e-3}
 
     def __init__(self, pair: Pair, *, stages: Stages = "all") -> None:
@@ -136,7 +136,7 @@ class OFD(Method):
         norms = pair.teacher_norms
         self.connectors = nn.ModuleList(Connector(s, norms[-s.number] if norms else None) for s in self.stages)
         if any(stage.grid == (1, 1) for stage in self.stages):
-            self.least_batch = 2  # type: ignore[misc]
+            self.least_batch = 2
 
     @full_precision
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:

@@ -53,10 +53,10 @@ class PKT(Method):
         ['cross_entropy', 'similarity']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
+    student_reads = frozenset({"embedding"})
+    teacher_reads = frozenset({"embedding"})
     terms: ClassVar[Mapping[str, float]] = {"similarity": 30000.0}
-    least_batch: ClassVar[int] = 2
+    least_batch = 2
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
         """Return the term ``similarity`` where it is active."""

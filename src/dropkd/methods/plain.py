@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from dropkd.contracts import Batch, Outputs
@@ -40,7 +38,7 @@ class Plain(Method):
         ['cross_entropy']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"logits"})
+    student_reads = frozenset({"logits"})
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
         """Return no terms."""

@@ -82,11 +82,11 @@ class ReviewKD(Method):
         ['cross_entropy', 'review']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"maps", "embedding"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"preactivations", "embedding"})
+    student_reads = frozenset({"maps", "embedding"})
+    teacher_reads = frozenset({"preactivations", "embedding"})
     terms: ClassVar[Mapping[str, float]] = {"review": 1.0}
     warmup_epochs: ClassVar[float] = 20.0
-    least_batch: ClassVar[int] = 2
+    least_batch = 2
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class ReviewKD(Method):
         student_maps: Literal["after", "before"] = "after",
     ) -> None:
         super().__init__(pair)
-        self.student_reads = frozenset({_READS[student_maps], "embedding"})  # type: ignore[misc]
+        self.student_reads = frozenset({_READS[student_maps], "embedding"})
         self.student_maps = student_maps
         self.stages = pair_stages(pair, "all")
         channels = [(pair.student.embedding, pair.teacher.embedding if pair.teacher else 0)]

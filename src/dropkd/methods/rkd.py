@@ -60,10 +60,10 @@ class RKD(Method):
         ['angle', 'cross_entropy', 'distance']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
+    student_reads = frozenset({"embedding"})
+    teacher_reads = frozenset({"embedding"})
     terms: ClassVar[Mapping[str, float]] = {"distance": 25.0, "angle": 50.0}
-    least_batch: ClassVar[int] = 2
+    least_batch = 2
 
     def __init__(self, pair: Pair, *, squared: bool = False) -> None:
         super().__init__(pair)

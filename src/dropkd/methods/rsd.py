@@ -73,10 +73,10 @@ class RSD(Method):
         ['cross_entropy', 'redundancy']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
+    student_reads = frozenset({"embedding"})
+    teacher_reads = frozenset({"embedding"})
     terms: ClassVar[Mapping[str, float]] = {"redundancy": 0.1}
-    least_batch: ClassVar[int] = 2
+    least_batch = 2
 
     def __init__(
         self,

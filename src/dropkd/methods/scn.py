@@ -99,10 +99,10 @@ class SCN(Method):
         ['cross_entropy', 'rank', 'weighted_cross_entropy']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"logits", "embedding"})
+    student_reads = frozenset({"logits", "embedding"})
     terms: ClassVar[Mapping[str, float]] = {"weighted_cross_entropy": 1.0, "rank": 1.0}
     cross_entropy_weight: ClassVar[float] = 0.0
-    least_batch: ClassVar[int] = 2
+    least_batch = 2
     labels: Tensor
     proposed: Tensor
 
@@ -119,10 +119,10 @@ class SCN(Method):
         super().__init__(pair)
         self.high_ratio, self.margin = high_ratio, margin
         self.relabel_margin, self.relabel_epoch, self.relabel = relabel_margin, relabel_epoch, relabel
-        self.least_batch = _least_batch(high_ratio)  # type: ignore[misc]
+        self.least_batch = _least_batch(high_ratio)
         self._epoch, self._checked_epoch = 0, -1
         self.attend = nn.Linear(pair.student.embedding, 1)
-        self.reads_index = relabel != "none"  # type: ignore[misc]
+        self.reads_index = relabel != "none"
         if relabel == "none":
             return
         if pair.targets is None:

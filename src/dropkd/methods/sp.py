@@ -56,10 +56,10 @@ class SP(Method):
         ['cross_entropy', 'similarity']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"maps"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"maps"})
+    student_reads = frozenset({"maps"})
+    teacher_reads = frozenset({"maps"})
     terms: ClassVar[Mapping[str, float]] = {"similarity": 3000.0}
-    least_batch: ClassVar[int] = 2
+    least_batch = 2
 
     def __init__(self, pair: Pair, *, stages: Stages = "deepest") -> None:
         super().__init__(pair)

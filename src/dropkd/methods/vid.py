@@ -93,8 +93,8 @@ class VID(Method):
         ['cross_entropy', 'information']
     """
 
-    student_reads: ClassVar[frozenset[str]] = frozenset({"maps"})
-    teacher_reads: ClassVar[frozenset[str]] = frozenset({"maps"})
+    student_reads = frozenset({"maps"})
+    teacher_reads = frozenset({"maps"})
     terms: ClassVar[Mapping[str, float]] = {"information": 1.0}
 
     def __init__(
