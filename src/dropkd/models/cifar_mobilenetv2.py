@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dropkd.contracts import Outputs
+from dropkd.models.pooling import average_positions
 
 __all__ = ["CIFAR_MOBILENETS", "CifarMobileNetV2"]
 
@@ -108,8 +108,7 @@ class CifarMobileNetV2(nn.Module):
             y = group(y)
             if number in _LAST_OF_STAGE:
                 maps.append(y)
-        # An adaptive pooling would differ from the benchmarks' logits in the last bits.
-        embedding = F.avg_pool2d(self.conv2(y), y.shape[-2:]).flatten(1)
+        embedding = average_positions(self.conv2(y))
         return Outputs(self.classifier(embedding), tuple(maps), embedding)
 
     def forward(self, x: Tensor) -> Tensor:

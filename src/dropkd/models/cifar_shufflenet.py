@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dropkd.contracts import Outputs
+from dropkd.models.pooling import average_positions
 
 __all__ = ["CIFAR_SHUFFLENETS", "CifarShuffleNetV1", "CifarShuffleNetV2"]
 
@@ -84,8 +84,7 @@ class CifarShuffleNetV1(nn.Module):
         first = self.layer1(self.relu(self.bn1(self.conv1(x))))
         second = self.layer2(first)
         third = self.layer3(second)
-        # An adaptive pooling would differ from the benchmarks' logits in the last bits.
-        embedding = F.avg_pool2d(third, third.shape[-2:]).flatten(1)
+        embedding = average_positions(third)
         return Outputs(self.linear(embedding), (first, second, third), embedding)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -177,8 +176,7 @@ class CifarShuffleNetV2(nn.Module):
         first = self.layer1(self.relu(self.bn1(self.conv1(x))))
         second = self.layer2(first)
         third = self.layer3(second)
-        # An adaptive pooling would differ from the benchmarks' logits in the last bits.
-        embedding = F.avg_pool2d(self.relu(self.bn2(self.conv2(third))), third.shape[-2:]).flatten(1)
+        embedding = average_positions(self.relu(self.bn2(self.conv2(third))))
         return Outputs(self.linear(embedding), (first, second, third), embedding)
 
     def forward(self, x: Tensor) -> Tensor:
