@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+import build_method_pages
 from dropkd.config import load_config
 from dropkd.engine.distiller import resolve_weights
 from dropkd.methods import method_class, method_names
@@ -18,21 +17,11 @@ from dropkd.methods.registry import check_method_options
 ROOT = Path(__file__).parents[1]
 
 
-def load_builder() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_method_pages", ROOT / "docs" / "build_method_pages.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-BUILDER = load_builder()
 NAMES = [name for name in method_names() if method_class(name).__module__.startswith("dropkd.")]
 
 
 def test_the_pages_are_what_the_docstrings_say_now() -> None:
-    pages = BUILDER.build_pages()
+    pages = build_method_pages.build_pages()
     written = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "methods").glob("*.md")}
     assert sorted(written) == sorted(pages)
     stale = [name for name, text in pages.items() if written[name] != text]
@@ -41,8 +30,8 @@ def test_the_pages_are_what_the_docstrings_say_now() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_docstring_has_every_section_and_a_five_line_example(name: str) -> None:
-    parts = BUILDER.split_docstring(inspect.getdoc(method_class(name)))
-    missing = set(BUILDER.SECTIONS) - set(parts)
+    parts = build_method_pages.split_docstring(inspect.getdoc(method_class(name)))
+    missing = set(build_method_pages.SECTIONS) - set(parts)
     # Plain training is nobody's paper and needs no word on deviations.
     assert missing <= ({"References", "Note"} if name == "plain" else set())
     assert 4 <= parts["Example"].count(">>> ") <= 6
@@ -51,8 +40,8 @@ def test_the_docstring_has_every_section_and_a_five_line_example(name: str) -> N
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_formulas_are_whole(name: str) -> None:
-    parts = BUILDER.split_docstring(inspect.getdoc(method_class(name)))
-    for formula in BUILDER._join_continued(parts["Equation"].partition("\n\n")[0]):
+    parts = build_method_pages.split_docstring(inspect.getdoc(method_class(name)))
+    for formula in build_method_pages._join_continued(parts["Equation"].partition("\n\n")[0]):
         bare = formula.replace(r"\{", "").replace(r"\}", "")
         assert bare.count("{") == bare.count("}"), formula
         assert len(re.findall(r"\\left(?![a-z])", formula)) == len(re.findall(r"\\right(?![a-z])", formula)), formula
