@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -67,6 +67,20 @@ class Split:
     def class_counts(self) -> NDArray[np.int64]:
         """The number of images of each class, (K,)."""
         return np.bincount(self.targets, minlength=len(self.classes)).astype(np.int64)
+
+    def take(self, rows: NDArray[np.int64]) -> Split:
+        """Return the split of these rows alone, in this order."""
+        return replace(
+            self,
+            paths=tuple(self.paths[i] for i in rows),
+            targets=self.targets[rows],
+            digests=tuple(self.digests[i] for i in rows) if self.digests else (),
+            pack=None if self.pack is None else Pack(self.pack.array, self.pack.rows[rows]),
+        )
+
+    def sample(self, images: int) -> Split:
+        """Return so many images (or all, where there are fewer), spread evenly over the split."""
+        return self.take(np.unique(np.linspace(0, len(self) - 1, min(images, len(self))).round().astype(np.int64)))
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over the class names and each image's relative path and content."""

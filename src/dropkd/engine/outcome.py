@@ -20,8 +20,8 @@ from torch import Tensor
 
 from dropkd.data import Split
 from dropkd.engine.evaluation import Answers, answer_split, score_answers
+from dropkd.engine.job import Job
 from dropkd.engine.relabelled import write_relabelled
-from dropkd.engine.setup import Job
 from dropkd.engine.training import Training
 from dropkd.files import replacing, write_text
 from dropkd.models import Network, count_parameters, load_weights

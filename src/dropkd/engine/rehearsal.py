@@ -14,8 +14,9 @@ import torch
 
 from dropkd.config import Config, dump_config
 from dropkd.contracts import Shapes
+from dropkd.engine.job import Job
 from dropkd.engine.observer import Observer
-from dropkd.engine.setup import Job, prepare_job
+from dropkd.engine.setup import prepare_job
 from dropkd.engine.training import Training
 from dropkd.models import count_parameters
 

@@ -11,13 +11,15 @@ from torch import nn
 
 from dropkd.config import Config, MethodConfig, dump_config, load_config, update_config
 from dropkd.data import ImageData, absolute_source
+from dropkd.engine.job import Job
 from dropkd.engine.journal import Journal
 from dropkd.engine.loggers import make_logger
 from dropkd.engine.observer import Observer
 from dropkd.engine.outcome import conclude, describe_environment, mark_interrupted, read_metrics, write_json
 from dropkd.engine.plan import ResolvedConfig
-from dropkd.engine.setup import Job, check_teacher, prepare_job
+from dropkd.engine.setup import prepare_job
 from dropkd.engine.signals import Interrupted
+from dropkd.engine.teachers import check_teacher
 from dropkd.engine.training import Training
 from dropkd.errors import RunError
 from dropkd.files import writable_folder, write_text

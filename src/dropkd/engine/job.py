@@ -1,0 +1,61 @@
+"""A run, ready to start: everything that it needs, in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dropkd.data import EvalLoader, ImageData, Recipe, Split, TrainLoader
+from dropkd.engine.distiller import Distiller
+from dropkd.engine.fabric import Fabric
+from dropkd.engine.plan import ResolvedConfig, evaluation_frame
+from dropkd.models import Network
+
+__all__ = ["Job"]
+
+_EVAL_BATCH = 250
+
+
+@dataclass
+class Job:
+    """Everything that a run needs.
+
+    Args:
+        config: the resolved configuration.
+        data: the opened data set.
+        fabric: device and precision.
+        distiller: student, method and teacher, as they are before the first step.
+        recipe: what is done to the training images.
+        view_size: (height, width) of the training views.
+        initial_weights: SHA-256 of the student's initial weights.
+    """
+
+    config: ResolvedConfig
+    data: ImageData
+    fabric: Fabric
+    distiller: Distiller
+    recipe: Recipe
+    view_size: tuple[int, int]
+    initial_weights: str
+
+    def train_loader(self) -> TrainLoader:
+        """Return the loader of the training images."""
+        config = self.config
+        return TrainLoader(
+            self.data.train,
+            size=self.view_size,
+            recipe=self.recipe,
+            batch_size=config.training.batch_size,
+            seed=config.seed,
+            workers=config.data.workers,
+            views=self.distiller.method.views,
+            # A last batch of few images makes batch statistics, and losses over a batch, worthless.
+            drop_last=len(self.data.train) >= config.training.batch_size,
+        )
+
+    def eval_loader(self, split: Split, network: Network) -> EvalLoader:
+        """Return the loader of a split with frames of the size that this network wants."""
+        # The student gets the very frames that it gets after training; a large teacher enlarges small images itself.
+        native = self.data.native_size if network is self.distiller.teacher else None
+        size = evaluation_frame(network.spec.image_size, network.spec.crop_fraction, native)
+        batch = max(1, min(_EVAL_BATCH, 4 * self.config.training.batch_size))
+        return EvalLoader(split, size=size, batch_size=batch, workers=self.config.data.workers)

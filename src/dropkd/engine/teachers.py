@@ -1,0 +1,135 @@
+"""The teacher of a run: opened from what the configuration names, and tried on the data."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from dropkd.config import TeacherConfig
+from dropkd.data import EvalLoader, ImageData, Split
+from dropkd.engine.evaluation import Answers, answer_split
+from dropkd.engine.job import Job
+from dropkd.engine.observer import Observer
+from dropkd.engine.plan import ResolvedConfig, evaluation_frame
+from dropkd.engine.teacher_check import judge_teacher, require_teacher
+from dropkd.models import Network, ensemble, map_labels, open_teacher, read_spec
+from dropkd.models.teachers.ensemble import split_sources
+from dropkd.models.teachers.mapped import MappedTeacher
+
+__all__ = ["check_teacher", "open_expert"]
+
+# Images that a teacher without a word on its input size is tried on, and training images that it is checked on.
+_SIZE_IMAGES, _CHECK_IMAGES = 200, 1_000
+
+
+def open_expert(
+    config: ResolvedConfig, data: ImageData, student: Network, given: nn.Module | None, observer: Observer
+) -> Network | None:
+    """Return the teacher that the configuration names, or the one that is given; None where there is neither.
+
+    Args:
+        config: the resolved configuration.
+        data: the opened data set.
+        student: says how many classes and which size of images are meant where the teacher does not.
+        given: the teacher itself, where it is not to be opened from ``config.teacher.source``.
+        observer: who is told.
+
+    Raises:
+        DropKDError: nothing of that name, weights that can't be had or don't fit, a wrong label map.
+    """
+    chosen = config.teacher
+    if chosen is None:
+        return None
+    if given is not None:
+        return _open_member(given, chosen, data, student, observer)
+    first, *others = split_sources(chosen.source)
+    # An ensemble's maps are those of its first member.
+    plain = chosen.model_copy(update={"map_modules": None})
+    networks = [_open_member(first, chosen, data, student, observer)]
+    return ensemble(networks + [_open_member(other, plain, data, student, observer) for other in others])
+
+
+def _open_member(
+    source: str | nn.Module, chosen: TeacherConfig, data: ImageData, student: Network, observer: Observer
+) -> Network:
+    def open_at(size: int | tuple[int, int] | None) -> Network:
+        expert = open_teacher(
+            source,
+            num_classes=student.shapes.logits if chosen.label_map is None else None,
+            image_size=student.spec.image_size,
+            map_modules=chosen.map_modules,
+            checkpoint_size=size,
+        )
+        return expert if chosen.label_map is None else map_labels(expert, chosen.label_map, data.classes)
+
+    teacher, own = open_at(chosen.image_size), student.spec.image_size
+    if isinstance(teacher, MappedTeacher):
+        observer.on_message(f"Label map: {teacher.label_map.describe()}")
+    _, colon, file = source.partition(":") if isinstance(source, str) else ("", "", "")
+    says_its_size = not colon or read_spec(file) is not None
+    if says_its_size or chosen.image_size is not None or teacher.spec.image_size == own:
+        return teacher
+    if teacher.shapes.logits != student.shapes.logits:
+        return teacher
+    # A bare file of weights does not say what it was fed: small images may have been blown up or not.
+    candidates = (teacher, open_at(own))
+    accuracies = [_measure(network, data) for network in candidates]
+    best = candidates[accuracies.index(max(accuracies))]
+    tried = " and ".join(
+        f"{accuracy:.1%} at {network.spec.image_size[0]} x {network.spec.image_size[1]}"
+        for accuracy, network in zip(accuracies, candidates, strict=True)
+    )
+    observer.on_message(
+        f"The teacher's file does not say its input size: it gets {tried} pixels right, so it is fed "
+        f"{best.spec.image_size[0]} x {best.spec.image_size[1]}. teacher.image_size decides otherwise."
+    )
+    return best
+
+
+def _measure(teacher: Network, data: ImageData) -> float:
+    """Return a teacher's accuracy on a few training images."""
+    split = data.train.sample(_SIZE_IMAGES)
+    size = evaluation_frame(teacher.spec.image_size, teacher.spec.crop_fraction, data.native_size)
+    answers = answer_split(teacher, EvalLoader(split, size=size, batch_size=50), torch.device("cpu"))
+    return float((answers.prediction == answers.target).double().mean())
+
+
+def check_teacher(job: Job, observer: Observer) -> Answers | None:
+    """Return the teacher's answers to the validation images, having judged it by them.
+
+    Where there are fewer than a thousand it is judged by as many training images beside them.
+
+    Raises:
+        TrainingError: the teacher is near chance or has another class order, and ``teacher_check`` is ``stop``.
+    """
+    teacher = job.distiller.teacher
+    if teacher is None:
+        return None
+    val, phase = job.data.val, "Checking the teacher"
+
+    def ask(split: Split) -> Answers:
+        with job.fabric.autocast():
+            loader = job.eval_loader(split, teacher)
+            return answer_split(teacher, loader, job.fabric.device, progress=partial(observer.on_phase, phase))
+
+    answers = ask(val) if val is not None else None
+    if teacher.shapes.logits != len(job.data.classes):
+        observer.on_warning(
+            f"The teacher's {teacher.shapes.logits} classes are not the data's {len(job.data.classes)}, so its "
+            "accuracy can't be measured; only features are distilled."
+        )
+        return None
+    judged, where = answers, "validation"
+    if judged is None or len(judged.target) < _CHECK_IMAGES:
+        # Too few to tell knowledge from luck: training images help, which the student has not seen yet either.
+        more = ask(job.data.train.sample(_CHECK_IMAGES))
+        parts = [part for part in (judged, more) if part is not None]
+        judged = Answers(torch.cat([p.logits for p in parts]), torch.cat([p.target for p in parts]))
+        where = "training and validation" if answers is not None else "training"
+    accuracy, problem = judge_teacher(judged, job.data.classes, teacher.spec.classes)
+    observer.on_message(f"The teacher gets {accuracy:.2%} of {len(judged.target):,} {where} images right.")
+    if problem is not None and job.config.teacher_check != "off":
+        observer.on_warning(require_teacher(problem, job.config.teacher_check))
+    return answers
