@@ -65,7 +65,13 @@ DryRun = Annotated[
 ]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", "-c", metavar="FILE.yaml", help="Read settings from a file.", rich_help_panel=_RUN),
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE.yaml",
+        help="Read settings from a file; `extends: base.yaml` in it starts from another one's.",
+        rich_help_panel=_RUN,
+    ),
 ]
 Set = Annotated[
     list[str] | None,

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dropkd.config.extending import read_chain
 from dropkd.config.mistakes import Origins, describe_mistakes, suggest_place
 from dropkd.config.schema import Config, MethodConfig
 from dropkd.config.yaml_text import parse_yaml, write_yaml
@@ -35,7 +36,8 @@ def load_config(
     Flags win over overrides, overrides over the file, the file over defaults.
 
     Args:
-        path: a YAML file, or None.
+        path: a YAML file, or None. With ``extends: base.yaml``, or a list of such files, it starts from what these
+            say, group by group; their names start from its folder.
         overrides: ``a.b=c``; c is read as YAML.
         flags: values by dotted key, e.g. ``{"training.epochs": 3}``; None means not given.
         defaults: values by dotted key for what nothing else sets.
@@ -53,8 +55,8 @@ def load_config(
     mistakes: list[str] = []
     for key, value in (defaults or {}).items():
         _merge(tree, _nest(key.split("."), value), (), "", origins)
-    if path is not None:
-        _merge(tree, _spell_out(_read_file(path)), (), f"{path}: ", origins)
+    for file, content in read_chain(path) if path is not None else ():
+        _merge(tree, _spell_out(content), (), f"{file}: ", origins)
     for override in overrides:
         try:
             _merge(tree, _read_override(override), (), f"--set {override}: ", origins)
@@ -135,26 +137,6 @@ def _suggest_place_of(line: str) -> str:
         return line
     end = line.index(".", unknown.end()) + 1
     return line[:end] + suggest_place(unknown.group(1)) + line[end:]
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path}: this is a folder; a YAML file is wanted") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: can't be read as text ({error})") from None
-    try:
-        tree = parse_yaml(text)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: must hold keys such as 'student: resnet18', got {tree!r}")
-    return tree
 
 
 def _read_override(override: str) -> dict[str, Any]:
