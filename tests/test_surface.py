@@ -23,6 +23,7 @@ PUBLIC = {
     "data",
     "distill",
     "evaluate",
+    "export_run",
     "functional",
     "load_config",
     "load_weights",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dropkd.engine.distiller import Distiller
     from dropkd.engine.observer import Observer
     from dropkd.errors import DropKDError
+    from dropkd.export import export_run
     from dropkd.models import create_model, load_weights
     from dropkd.run import Run
 
@@ -29,6 +30,7 @@ __all__ = [
     "data",
     "distill",
     "evaluate",
+    "export_run",
     "functional",
     "load_config",
     "load_weights",
@@ -53,6 +55,7 @@ _HOMES = {
     "create_model": "dropkd.models",
     "distill": "dropkd.api",
     "evaluate": "dropkd.api",
+    "export_run": "dropkd.export",
     "load_config": "dropkd.config",
     "load_weights": "dropkd.models",
     "resume": "dropkd.api",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import dropkd
-from dropkd.cli import demo, listings, results, training
+from dropkd.cli import demo, export, listings, results, training
 from dropkd.cli.console import output
 
 __all__ = ["app"]
@@ -39,6 +39,7 @@ app.command("demo", rich_help_panel=_TRAIN)(demo.demo)
 app.command("evaluate", rich_help_panel=_LOOK)(results.evaluate)
 app.command("predict", rich_help_panel=_LOOK)(results.predict)
 app.command("report", rich_help_panel=_LOOK)(results.report)
+app.command("export", rich_help_panel=_LOOK)(export.export)
 app.command("methods", rich_help_panel=_KNOW)(listings.methods)
 app.command("models", rich_help_panel=_KNOW)(listings.models)
 

@@ -40,12 +40,15 @@ class Preprocessing(nn.Module):
         Raises:
             ModelError: the images have another layout or type.
         """
+        # The mean carries the type that the network was cast to.
+        return (self.show(images, crop=crop).to(self.mean.dtype) - self.mean) / self.std
+
+    def show(self, images: Tensor, *, crop: bool) -> Tensor:
+        """Return what the network is shown before it is normalised: (B, 3, H, W) in 0..1; see :meth:`forward`."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise ModelError(f"Images must be of shape (B, 3, H, W), got {tuple(images.shape)}.")
         pixels = self._crop_centre(images) if crop else images
-        pixels = self._resize(self._to_unit_range(pixels))
-        # The mean carries the type that the network was cast to.
-        return (pixels.to(self.mean.dtype) - self.mean) / self.std
+        return self._resize(self._to_unit_range(pixels))
 
     def _to_unit_range(self, images: Tensor) -> Tensor:
         """Return pixels in 0..1, of single precision at least: resizing in half loses grey levels."""
