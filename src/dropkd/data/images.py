@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -10,9 +11,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from dropkd.errors import DataError
+from dropkd.errors import DataError, DropKDError
 
-__all__ = ["IMAGE_SUFFIXES", "Picture", "decode_image", "decode_reduced", "explain_failure", "load_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Picture",
+    "decode_from",
+    "decode_image",
+    "decode_reduced",
+    "explain_failure",
+    "load_image",
+]
 
 Picture = Image.Image
 
@@ -64,14 +73,25 @@ def load_image(path: str | Path) -> Picture:
     Raises:
         DataError: the file is missing, empty, truncated or no image.
     """
+    return decode_from(Path(path).read_bytes, str(path))
+
+
+def decode_from(read: Callable[[], bytes], name: str) -> Picture:
+    """Return the image whose bytes a function gives; errors are explained and call it by ``name``.
+
+    Raises:
+        DataError: it can't be read, or is no image.
+    """
     try:
-        data = Path(path).read_bytes()
+        data = read()
         with warnings.catch_warnings():
             # Remarks on metadata (a corrupt EXIF block, say) change no pixel.
             warnings.filterwarnings("ignore", module="PIL")
             return decode_image(data)
+    except DropKDError:
+        raise
     except Exception as error:
-        raise DataError(f"can't read the image {str(path)!r}: {explain_failure(error)}.") from error
+        raise DataError(f"can't read the image {name!r}: {explain_failure(error)}.") from error
 
 
 def decode_image(data: bytes) -> Picture:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dropkd.data.reading import Readings
+from dropkd.data.stores import FileStore, ImageStore
 from dropkd.data.wording import enumerate_some
 from dropkd.errors import DataError
 
@@ -35,6 +37,10 @@ class Listing:
         notes: what the user should know.
         in_folders: whether the splits are folders of the root, which is how messages then call them.
         pixels: (N, H, W, 3) uint8 where the images come out of one array, else None.
+        store: what the images are read from where they are no files of their own, else None; in the order of ``paths``,
+            which then are names.
+        mistakes: what could not be listed, to be told like images that can't be read.
+        readings: what reading the images gave, where that was done already, else None.
     """
 
     root: Path
@@ -45,6 +51,9 @@ class Listing:
     notes: tuple[str, ...] = ()
     in_folders: bool = False
     pixels: NDArray[np.uint8] | None = None
+    store: ImageStore | None = None
+    mistakes: tuple[str, ...] = ()
+    readings: Readings | None = None
 
     @classmethod
     def of_files(
@@ -82,6 +91,11 @@ class Listing:
         every = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
         target = np.concatenate(targets).astype(np.int64)
         return cls(root, classes, paths, np.array(names, np.str_), target, tuple(notes), pixels=every)
+
+    @property
+    def images(self) -> ImageStore:
+        """What the images are read from; not for those out of one array."""
+        return self.store or FileStore(self.paths)
 
     @cached_property
     def relative(self) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,10 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 from dropkd.data import counters
 from dropkd.data.augment import Augmentation
 from dropkd.data.geometry import Pixels, fit_frame
-from dropkd.data.images import Picture, load_image
+from dropkd.data.images import Picture, decode_from
 from dropkd.data.reading import PACK_BYTES
 from dropkd.data.recipe import Recipe
 from dropkd.data.split import Pack, Split
+from dropkd.data.stores import ImageStore
 from dropkd.errors import ConfigError, DataError, DropKDError
 
 __all__ = ["EvalLoader", "LoadedBatch", "TrainLoader"]
@@ -145,19 +148,22 @@ class _Frames:
 
 
 @dataclass(frozen=True)
-class _Files:
+class _Stored:
     """Images that are decoded each time they are asked for."""
 
-    paths: list[str]
+    store: ImageStore
+    paths: tuple[Path, ...]
 
     def __getitem__(self, index: int) -> Picture:
-        return load_image(self.paths[index])
+        return decode_from(partial(self.store.read, index), str(self.paths[index]))
 
 
 class _Renderer(Dataset["LoadedBatch | DropKDError"]):
     """Makes the batch of a step, here or in a worker."""
 
-    def __init__(self, source: _Files | Pack, targets: NDArray[np.int64], augmentation: Augmentation | _Frames) -> None:
+    def __init__(
+        self, source: _Stored | Pack, targets: NDArray[np.int64], augmentation: Augmentation | _Frames
+    ) -> None:
         self.source = source
         self.targets = targets
         self.augmentation = augmentation
@@ -195,7 +201,7 @@ class _Batches:
         self.renderer = renderer
         self.sampler = _Steps()
         self.loader: DataLoader[LoadedBatch | DropKDError] | None = None
-        if workers and isinstance(renderer.source, _Files):
+        if workers and isinstance(renderer.source, _Stored):
             self.loader = DataLoader(
                 renderer,
                 batch_size=None,
@@ -226,10 +232,10 @@ def _ignore_interrupts(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _choose_source(split: Split, frame: tuple[int, int] | None) -> _Files | Pack:
+def _choose_source(split: Split, frame: tuple[int, int] | None) -> _Stored | Pack:
     """Return the packed images, at the frame's size already where one is given and memory allows."""
     if split.pack is None:
-        return _Files([str(path) for path in split.paths])
+        return _Stored(split.images, split.paths)
     native = split.pack.array.shape[1:3]
     if frame is None or frame == native or len(split) * frame[0] * frame[1] * 3 > PACK_BYTES:
         return split.pack

@@ -15,9 +15,11 @@ from dropkd.data.reading import Readings, measure_pixels, read_images
 from dropkd.data.source import read_source
 from dropkd.data.split import ImageData, Pack, Split
 from dropkd.data.splitting import cut_splits
+from dropkd.data.stores import take_rows
+from dropkd.data.wording import count_of
 from dropkd.errors import DataError
 
-__all__ = ["open_data"]
+__all__ = ["open_data", "read_listing"]
 
 _LOG = logging.getLogger(__name__)
 # How many unreadable files a message lists.
@@ -53,8 +55,7 @@ def open_data(
     """
     listing = find_images(read_source(path))
     notes = list(listing.notes)
-    pixels = listing.pixels
-    readings = read_images(listing.paths, progress) if pixels is None else measure_pixels(pixels)
+    readings = read_listing(listing, progress)
     keep = _keep_readable(listing, readings, skip_unreadable, notes)
     rows = cut_splits(listing, keep, seed, validation_fraction, notes)
     splits = {name: _make_split(name, listing, readings, np.flatnonzero(chosen)) for name, chosen in rows.items()}
@@ -68,21 +69,33 @@ def open_data(
     )  # fmt: skip
 
 
+def read_listing(listing: Listing, progress: Callable[[int, int], None] | None = None) -> Readings:
+    """Return what reading all images of a listing gives."""
+    if listing.readings is not None:
+        return listing.readings
+    return read_images(listing.images, progress) if listing.pixels is None else measure_pixels(listing.pixels)
+
+
 def _keep_readable(listing: Listing, readings: Readings, skip_unreadable: bool, notes: list[str]) -> NDArray[np.bool_]:
     keep = np.ones(len(listing.paths), bool)
     root = str(listing.root)
-    if readings.failures:
-        bad = sorted(readings.failures)
-        keep[bad] = False
-        listed = [f"{listing.relative[i]}: {readings.failures[i]}" for i in bad[:_LISTED]]
-        listed += [f"and {len(bad) - _LISTED} more"] if len(bad) > _LISTED else []
+    bad = sorted(readings.failures)
+    keep[bad] = False
+    told = [*listing.mistakes, *(f"{listing.relative[i]}: {readings.failures[i]}" for i in bad[:_LISTED])]
+    count = len(listing.mistakes) + len(bad)
+    if count:
+        listed = told[:_LISTED] + ([f"and {count - _LISTED} more"] if count > _LISTED else [])
+        what = f"{len(bad)} of {len(listing.paths)} images can't be read"
+        if listing.mistakes:
+            what = f"{count_of(len(listing.mistakes), 'mistake')}" + (f", and {what}" if bad else "")
         if not skip_unreadable:
             lines = "".join(f"\n  {line}" for line in listed)
             raise DataError(
-                f"{root!r}: {len(bad)} of {len(listing.paths)} images can't be read:{lines}\n"
+                f"{root!r}: {what}:{lines}\n"
                 "Mend or remove them, or leave them out with --skip-unreadable (data.skip_unreadable=true)."
             )
-        notes.append(f"skipped {len(bad)} of {len(listing.paths)} images that can't be read ({'; '.join(listed)})")
+        what = f"{len(bad)} of {len(listing.paths)} images that can't be read" if not listing.mistakes else what
+        notes.append(f"skipped {what} ({'; '.join(listed)})")
     for name in np.unique(listing.split).tolist():
         counts = np.bincount(listing.target[keep & (listing.split == name)], minlength=len(listing.classes))
         if not counts.all():
@@ -96,4 +109,5 @@ def _make_split(name: str, listing: Listing, readings: Readings, rows: NDArray[n
     paths = tuple(listing.paths[i] for i in rows)
     digests = tuple(readings.digests[i] for i in rows)
     pack = None if readings.pixels is None else Pack(readings.pixels, rows)
-    return Split(name, paths, listing.target[rows], listing.classes, listing.root, digests, pack)
+    store = take_rows(listing.store, rows)
+    return Split(name, paths, listing.target[rows], listing.classes, listing.root, digests, pack, store)

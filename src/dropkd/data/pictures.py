@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
 from dropkd.data.finding import find_images
-from dropkd.data.images import Picture, load_image
+from dropkd.data.images import Picture, decode_from
 from dropkd.data.source import read_source
 from dropkd.errors import DataError
 
@@ -39,4 +40,6 @@ class ListedPictures:
         if row is None:
             raise DataError(f"{str(self._listing.root)!r} lists no image {path!r}.")
         pixels = self._listing.pixels
-        return load_image(self._listing.paths[row]) if pixels is None else Image.fromarray(pixels[row])
+        if pixels is not None:
+            return Image.fromarray(pixels[row])
+        return decode_from(partial(self._listing.images.read, row), str(self._listing.paths[row]))

@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dropkd.data.images import decode_image, decode_reduced, explain_failure
+from dropkd.data.stores import ImageStore
+from dropkd.errors import DropKDError
 
 __all__ = ["PACK_BYTES", "PACK_SIDE", "Readings", "measure_pixels", "read_images"]
 
@@ -28,12 +29,12 @@ _CHUNK = 64
 
 @dataclass(frozen=True, eq=False)
 class Readings:
-    """What reading the files gave, one entry a file.
+    """What reading the images gave, one entry an image.
 
     Args:
-        failures: why a file can't be read, by its number; empty when all are whole.
+        failures: why an image can't be read, by its number; empty when all are whole.
         sizes: (N, 2) heights and widths; 0 where unreadable.
-        digests: SHA-256 of each file's content; empty bytes where unreadable.
+        digests: SHA-256 of each image's bytes; empty bytes where unreadable.
         pixels: (N, H, W, 3) uint8, or None where the images are not small, of one size and few enough.
     """
 
@@ -43,21 +44,27 @@ class Readings:
     pixels: NDArray[np.uint8] | None
 
 
-def read_images(paths: Sequence[Path], progress: Callable[[int, int], None] | None = None) -> Readings:
-    """Decode every file once.
+def read_images(
+    store: ImageStore, progress: Callable[[int, int], None] | None = None, *, pack: bool = True
+) -> Readings:
+    """Decode every image once.
 
     Args:
-        paths: the files.
-        progress: called with the number of files read so far and of all.
+        store: where they are.
+        progress: called with the number of images read so far and of all.
+        pack: keep the pixels where the images are small, of one size and few enough.
+
+    Raises:
+        DropKDError: the store itself can't be read any more.
     """
-    reader = _Reader(paths)
-    chunks = [range(i, min(i + _CHUNK, len(paths))) for i in range(0, len(paths), _CHUNK)]
+    reader = _Reader(store, pack)
+    chunks = [range(i, min(i + _CHUNK, len(store))) for i in range(0, len(store), _CHUNK)]
     with warnings.catch_warnings():
         # Remarks on metadata (a corrupt EXIF block, say) change no pixel.
         warnings.filterwarnings("ignore", module="PIL")
-        for chunk in _map_chunks(reader.read_chunk, chunks, _count_threads(paths)):
+        for chunk in _map_chunks(reader.read_chunk, chunks, _count_threads(store)):
             if progress is not None:
-                progress(chunk.stop, len(paths))
+                progress(chunk.stop, len(store))
     return Readings(reader.failures, reader.sizes, reader.digests, reader.packed_pixels())
 
 
@@ -69,36 +76,39 @@ def measure_pixels(pixels: NDArray[np.uint8]) -> Readings:
 
 
 class _Reader:
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = paths
+    def __init__(self, store: ImageStore, pack: bool) -> None:
+        self.store = store
         self.failures: dict[int, str] = {}
-        self.sizes = np.zeros((len(paths), 2), np.int64)
-        self.digests = [b""] * len(paths)
-        self.pixels = self._allocate_pack()
+        self.sizes = np.zeros((len(store), 2), np.int64)
+        self.digests = [b""] * len(store)
+        self.pixels = self._allocate_pack() if pack else None
         self.uniform = self.pixels is not None
 
     def _allocate_pack(self) -> NDArray[np.uint8] | None:
         """Make room for all images if the first readable one is small enough."""
-        for path in self.paths:
+        count = len(self.store)
+        for i in range(count):
             try:
-                (height, width), _ = decode_reduced(path.read_bytes())
+                (height, width), _ = decode_reduced(self.store.read(i))
             except Exception:  # noqa: S112 - reported when its turn comes
                 continue
-            small = max(height, width) <= PACK_SIDE and len(self.paths) * height * width * 3 <= PACK_BYTES
-            return np.empty((len(self.paths), height, width, 3), np.uint8) if small else None
+            small = max(height, width) <= PACK_SIDE and count * height * width * 3 <= PACK_BYTES
+            return np.empty((count, height, width, 3), np.uint8) if small else None
         return None
 
     def read_chunk(self, chunk: range) -> range:
         for i in chunk:
             try:
                 self._read(i)
+            except DropKDError:
+                raise
             except Exception as error:
                 # Whatever a decoder throws at a damaged file is a property of that file.
                 self.failures[i] = explain_failure(error)
         return chunk
 
     def _read(self, i: int) -> None:
-        data = self.paths[i].read_bytes()
+        data = self.store.read(i)
         if self.uniform and self.pixels is not None:
             image = decode_image(data)
             size = (image.height, image.width)
@@ -123,9 +133,18 @@ def _map_chunks(read: Callable[[range], range], chunks: Sequence[range], threads
         yield from pool.map(read, chunks)
 
 
-def _count_threads(paths: Sequence[Path]) -> int:
-    sample = paths[:: max(1, len(paths) // 32)]
-    sizes = [path.stat().st_size for path in sample if path.is_file()]
+def _count_threads(store: ImageStore) -> int:
+    sizes = [size for i in range(0, len(store), max(1, len(store) // 32)) if (size := _measure(store, i)) is not None]
     if not sizes or float(np.median(sizes)) < _THREADS_PAY_BYTES:
         return 1
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def _measure(store: ImageStore, index: int) -> int | None:
+    """Return how many bytes an image has, or None where it can't be read; that is told when its turn comes."""
+    try:
+        return store.measure(index)
+    except DropKDError:
+        raise
+    except Exception:
+        return None

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dropkd.data.stores import FileStore, ImageStore, take_rows
+
 __all__ = ["ImageData", "Pack", "Split"]
 
 
@@ -37,13 +39,14 @@ class Split:
 
     Args:
         name: ``train``, ``val`` or ``test``.
-        paths: the files.
+        paths: the files, or the names of what comes out of a store.
         targets: (N,) int64, the class of each image.
         classes: the names of the classes.
         root: the folder that :attr:`relative_paths` start from.
         digests: the SHA-256 of each file's content as read at opening; empty to read the files when it is
             needed.
         pack: the decoded images where they are small and of one size, else None.
+        store: what the images are read from where they are no files of their own, else None; ``paths`` are names then.
     """
 
     name: str
@@ -53,9 +56,15 @@ class Split:
     root: Path = Path()
     digests: tuple[bytes, ...] = ()
     pack: Pack | None = None
+    store: ImageStore | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def images(self) -> ImageStore:
+        """What the images are read from."""
+        return self.store or FileStore(self.paths)
 
     @cached_property
     def relative_paths(self) -> tuple[str, ...]:
@@ -76,6 +85,7 @@ class Split:
             targets=self.targets[rows],
             digests=tuple(self.digests[i] for i in rows) if self.digests else (),
             pack=None if self.pack is None else Pack(self.pack.array, self.pack.rows[rows]),
+            store=take_rows(self.store, rows),
         )
 
     def sample(self, images: int) -> Split:
@@ -84,7 +94,8 @@ class Split:
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over the class names and each image's relative path and content."""
-        digests = self.digests or tuple(hashlib.sha256(p.read_bytes()).digest() for p in self.paths)
+        read = self.images.read
+        digests = self.digests or tuple(hashlib.sha256(read(i)).digest() for i in range(len(self)))
         whole = hashlib.sha256("\0".join(self.classes).encode())
         for path, digest in zip(self.relative_paths, digests, strict=True):
             whole.update(b"\0" + path.encode(errors="surrogateescape") + b"\0" + digest)
