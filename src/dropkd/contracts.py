@@ -13,7 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Batch", "LabelChange", "Outputs", "Pair", "Shapes"]
+__all__ = ["NO_LABEL", "Batch", "LabelChange", "Outputs", "Pair", "Shapes"]
+
+# The target of an image without a label.
+NO_LABEL = -1
 
 
 @dataclass(frozen=True)
@@ -116,10 +119,13 @@ class Batch:
     """What is known of each image of a batch apart from its pixels.
 
     Args:
-        target: (B,) int64, the class; under mixup or CutMix the class with the larger share.
-        index: (B,) int64, the sample's number in the training set, the same in every epoch.
+        target: (B,) int64, the class; under mixup or CutMix the class with the larger share. An image without a label
+            has the class that the teacher finds most probable, or ``NO_LABEL`` where the teacher knows other classes.
+        index: (B,) int64, the sample's number in the training set, the same in every epoch; unlabelled images are
+            numbered on from there.
         epoch: the epoch, counted from 0; also the number of the random view, a pure function of (seed, index, epoch).
-        soft_target: (B, K) class shares under mixup or CutMix, else None.
+        soft_target: (B, K) class shares under mixup or CutMix, else None; all in the class of ``target`` for an image
+            without a label.
 
     Where a method asks for several views, each field holds one row per view and image, like :class:`Outputs`.
     """

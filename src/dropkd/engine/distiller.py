@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dropkd.contracts import Batch, Outputs, Pair
+from dropkd.contracts import NO_LABEL, Batch, Outputs, Pair
+from dropkd.engine.unlabelled import clear_shares, give_classes, require_teacher_terms
 from dropkd.errors import ConfigError, ModelError, did_you_mean
+from dropkd.functional.labels import label_loss
 from dropkd.methods.method import Method
 from dropkd.methods.registry import build_method, method_class
 from dropkd.models import Network, build_network, open_teacher, wrap_callable, wrap_model
@@ -44,6 +45,9 @@ class Distiller(nn.Module):
     ``parameters()``, ``state_dict()`` and ``train()`` cover the student and the method's projectors, so optimise, clip,
     wrap and checkpoint this module as a whole. The teacher is kept outside: always in eval mode, never with gradients,
     never in a checkpoint; it follows ``to(device)``.
+
+    Images without a label have the target -1. The cross-entropy passes over them and the method's terms see all images;
+    a term that reads the class takes the one that the teacher finds most probable.
 
     Args:
         student: a model name, an ``nn.Module`` or a :class:`~dropkd.models.Network`.
@@ -104,6 +108,7 @@ class Distiller(nn.Module):
         self.method.restrict_terms([name for name in self.method.terms if self.weights[name] != 0])
         self.warmups = resolve_warmups(self.method, warmup_epochs)
         self.label_smoothing = label_smoothing
+        self._has_seen_labels = False
         self._check_teacher()
 
     @property
@@ -159,31 +164,33 @@ class Distiller(nn.Module):
 
         Args:
             images: (V * B, 3, H, W), the views that the method asks for one after another; V is 1 for most.
-            target: (V * B,) int64.
+            target: (V * B,) int64; -1 for an image without a label.
             index: (V * B,) int64, the samples' numbers; counted from 0 where not given, which methods that remember
                 samples refuse.
             epoch: epoch, counted from 0.
-            soft_target: (V * B, K), class shares under mixup.
+            soft_target: (V * B, K), class shares under mixup; those of an image without a label are not read.
             teacher_outputs: the teacher's answer where it is already known, so that the teacher isn't run.
 
         Raises:
-            ConfigError: the method remembers samples, and no numbers are given.
+            ConfigError: the method remembers samples, and no numbers are given; or it can't use images without a
+                label.
         """
         if index is None and self.method.reads_index:
             raise ConfigError(
                 f"{type(self.method).__name__} remembers each training sample: pass its number in the data set, "
                 "distiller(images, target, index)."
             )
+        self._check_labels(target)
         teacher = self.ask_teacher(images) if teacher_outputs is None else teacher_outputs
         student = self._ask_student(images)
         index = torch.arange(len(target), device=target.device) if index is None else index
-        batch = Batch(target, index, epoch, soft_target)
+        batch = clear_shares(Batch(target, index, epoch, soft_target))
         # Losses are computed in float32: half precision loses the small differences they are made of.
         with torch.autocast(images.device.type, enabled=False):
             student = student.float()
             teacher = teacher.float() if teacher is not None else None
             raw = {CROSS_ENTROPY: self._cross_entropy(student, batch)}
-            raw.update(self.method(student, teacher, batch))
+            raw.update(self.method(student, teacher, give_classes(batch, teacher, student.logits.shape[1])))
             weighted = {name: term * (self.weights[name] * self._find_rise(name, epoch)) for name, term in raw.items()}
             loss = torch.stack(list(weighted.values())).sum()
         rows = len(target) // len(self.method.views)
@@ -204,7 +211,18 @@ class Distiller(nn.Module):
     def _cross_entropy(self, student: Outputs, batch: Batch) -> Tensor:
         rows = len(batch.target) // len(self.method.views) * self.method.labelled_views
         targets = self.method.targets(batch)[:rows]
-        return F.cross_entropy(student.logits[:rows], targets, label_smoothing=self.label_smoothing)
+        return label_loss(student.logits[:rows], targets, label_smoothing=self.label_smoothing)
+
+    def _check_labels(self, target: Tensor) -> None:
+        """Raise where images without a label come to a method that can't use them."""
+        if self.method.teacher_reads and not self.method.reads_index:
+            return
+        # Looking into a tensor waits for the device: on a GPU only the first batch is looked at.
+        if target.device.type != "cpu" and self._has_seen_labels:
+            return
+        self._has_seen_labels = True
+        if (target == NO_LABEL).any():
+            require_teacher_terms(self.method)
 
 
 def _check_reads(method: str | Method, teacher: Network | None) -> None:

@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dropkd.contracts import Batch, Outputs, Pair
 from dropkd.functional.dropkd import LogitMode, Normalize, code_distance, logit_dropout_loss, normalize_code
@@ -195,8 +194,8 @@ class DropKD(Method):
             if "reconstruct" in self.active:
                 terms["reconstruct"] = self._measure_rebuilt(projection, dropped, maps)
             if "domain" in self.active:
-                sides = self.classified
-                terms["domain"] = _add(F.cross_entropy(projection.classify(s, dropped[s]), target) for s in sides)
+                answers = (projection.classify(side, dropped[side]) for side in self.classified)
+                terms["domain"] = _add(label_loss(answer, target) for answer in answers)
             yield terms
 
     def _drop_codes(self, codes: dict[str, Tensor]) -> dict[str, Tensor]:
