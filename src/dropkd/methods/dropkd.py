@@ -13,6 +13,7 @@ from dropkd.contracts import Batch, Outputs, Pair
 from dropkd.functional.dropkd import LogitMode, Normalize, code_distance, logit_dropout_loss, normalize_code
 from dropkd.functional.dropout import Masks, Unit, draw_masks, drop
 from dropkd.functional.grids import pool_to_common_grid
+from dropkd.functional.labels import label_loss
 from dropkd.functional.standardization import standardize_logits
 from dropkd.methods.method import Method
 from dropkd.methods.options import Rate, Temperature
