@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import torch
 
 from dropkd.config import Config, load_config
 from dropkd.models import build_network, save_network
+
+# The tests of this folder import what is beside them.
+sys.path.insert(0, str(Path(__file__).parent))
 
 CLASSES = ("ankle_boot", "sandal", "trouser")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +12,12 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from stopped_runs import StopAt, assert_same, checkpoint_of
 
 from dropkd import api
 from dropkd.config import Config
 from dropkd.engine.checkpoint import load_checkpoint
 from dropkd.engine.journal import read_journal
-from dropkd.engine.observer import Observer
 from dropkd.engine.signals import Interrupted
 from dropkd.errors import RunError, TrainingError
 
@@ -26,41 +25,6 @@ FILES = {
     "best.ckpt", "config.yaml", "environment.json", "last.ckpt", "metrics.json", "metrics.jsonl",
     "predictions.parquet", "report.html", "student.safetensors",
 }  # fmt: skip
-
-
-class StopAt(Observer):
-    """Sends this process a signal when a step is reached."""
-
-    def __init__(self, step: int, number: int) -> None:
-        self.step, self.number = step, number
-
-    def on_step(self, *, epoch: int, step: int, total_steps: int, loss: float, images_per_second: float) -> None:
-        if step == self.step:
-            os.kill(os.getpid(), self.number)
-
-
-def checkpoint_of(folder: Path) -> dict[str, Any]:
-    """Return all that a checkpoint holds but for the clock."""
-    content = load_checkpoint(folder / "last.ckpt")
-    content["position"].pop("seconds")
-    content.pop("journal_size")
-    return content
-
-
-def assert_same(one: Any, other: Any, where: str = "") -> None:
-    assert type(one) is type(other), where
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), where
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            assert_same(one[key], other[key], f"{where}.{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), where
-        for number, (a, b) in enumerate(zip(one, other, strict=True)):
-            assert_same(a, b, f"{where}[{number}]")
-    else:
-        assert one == other, where
 
 
 def test_a_run_writes_these_files_and_no_others(configure: Callable[..., Config]) -> None:

@@ -14,6 +14,7 @@ from dropkd.errors import ConfigError
 __all__ = [
     "Baseline",
     "BatchSize",
+    "ClassWeights",
     "ConfigFile",
     "Data",
     "Device",
@@ -24,7 +25,9 @@ __all__ = [
     "Lr",
     "Output",
     "Overwrite",
+    "Patience",
     "Pretrained",
+    "Sampling",
     "Seed",
     "Set",
     "SkipUnreadable",
@@ -123,6 +126,33 @@ Pretrained = Annotated[
         show_default=False,
     ),
 ]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        "--patience",
+        metavar="N",
+        help="Stop after N epochs without a better validation score. Default: never.",
+        rich_help_panel=_TRAIN,
+    ),
+]
+ClassWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--class-weights",
+        metavar="none|balanced|effective",
+        help="Weights of small classes in the loss. Default: none.",
+        rich_help_panel=_TRAIN,
+    ),
+]
+Sampling = Annotated[
+    str | None,
+    typer.Option(
+        "--sampling",
+        metavar="shuffle|balanced|square-root",
+        help="How often an epoch shows each class. Default: shuffle, each image once.",
+        rich_help_panel=_TRAIN,
+    ),
+]
 SkipUnreadable = Annotated[
     bool | None,
     typer.Option(
@@ -181,6 +211,9 @@ _KEYS = {
     "epochs": ("training.epochs", "--epochs"),
     "batch_size": ("training.batch_size", "--batch-size"),
     "lr": ("training.lr", "--lr"),
+    "patience": ("training.patience", "--patience"),
+    "class_weights": ("training.class_weights", "--class-weights"),
+    "sampling": ("data.sampling", "--sampling"),
     "seed": ("seed", "--seed"),
     "device": ("device", "--device"),
     "threads": ("threads", "--threads"),

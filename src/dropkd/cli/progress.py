@@ -111,7 +111,7 @@ class Progress(Observer):
 
 
 def describe_epoch(record: Mapping[str, Any], title: str, epochs: int) -> Text:
-    """Return a line for an epoch: accuracies, agreement with the teacher, loss and each term's share."""
+    """Return a line for an epoch: accuracies, UAR where classes are uneven, agreement, loss and each term's share."""
     train, val = record["train"], record["val"]
     width = len(str(epochs))
     parts = [
@@ -120,7 +120,8 @@ def describe_epoch(record: Mapping[str, Any], title: str, epochs: int) -> Text:
         f"train {100 * train['accuracy']:5.2f} %",
     ]
     if val is not None:
-        parts.append(f"val {100 * val['accuracy']:5.2f} %{'*' if record.get('best') else ' '}")
+        uar = f", UAR {100 * val['uar']:5.2f} %" if record.get("imbalanced") else ""
+        parts.append(f"val {100 * val['accuracy']:5.2f} %{uar}{'*' if record.get('best') else ' '}")
     if val is not None and val.get("agreement") is not None:
         parts.append(f"agrees with teacher {100 * val['agreement']:5.2f} %")
     shares = {name: term.get("share") for name, term in train.get("terms", {}).items()}

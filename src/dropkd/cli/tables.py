@@ -73,12 +73,16 @@ def print_outcome(run: Run) -> None:
     """Print a finished run's accuracies and where its files are."""
     metrics = run.metrics
     splits = [name for name in ("val", "test") if name in metrics.get("splits", {})]
-    table = make_table("accuracy", *splits)
+    # Where classes are uneven, accuracy is mostly that of the large ones.
+    kinds = ["accuracy", "uar"] if metrics.get("imbalanced") else ["accuracy"]
+    table = make_table("accuracy", *splits, *(f"{name}, UAR" for name in splits if len(kinds) > 1))
     for label, scores in _collect_rows(metrics, run.folder):
-        add_row(table, label, *(say_percent(scores.get(name, {}).get("accuracy")) for name in splits))
+        add_row(table, label, *(say_percent(scores.get(name, {}).get(kind)) for kind in kinds for name in splits))
     output.print()
     print_heading(_describe_run(metrics))
     output.print(table)
+    if stopped := metrics.get("stopped_early"):
+        print_line("stopped", _describe_stop(stopped))
     if relabelled := metrics.get("relabelled"):
         print_line("labels", _describe_relabelled(relabelled, metrics["train_images"], run.folder / "relabelled.csv"))
     print_line("run", run.folder)
@@ -145,6 +149,12 @@ def _describe_run(metrics: Mapping[str, Any]) -> str:
     if teacher:
         text += f" from {teacher['source']} ({teacher['parameters']:,})"
     return f"{text}, seed {metrics['seed']}"
+
+
+def _describe_stop(stopped: Mapping[str, Any]) -> str:
+    from dropkd.engine.selection import EarlyStop
+
+    return str(EarlyStop(**stopped)).removeprefix("Stopped early, ")
 
 
 def _describe_relabelled(relabelled: Mapping[str, int], train_images: int, file: Path) -> str:

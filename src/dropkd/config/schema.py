@@ -58,6 +58,8 @@ class DataConfig(_Section):
         color_jitter: strength of random brightness, contrast and saturation; 0 is off.
         validation_fraction: share of the training images that picks the epoch where there is no val folder; with 0
             all are trained on and the last epoch is kept.
+        sampling: how often an epoch shows the images of each class: ``shuffle`` each image once, ``balanced`` all
+            classes equally often, ``square-root`` in proportion to the square root of their counts.
         skip_unreadable: leave unreadable files out instead of stopping.
         workers: processes that read images; None: by the data.
     """
@@ -70,6 +72,7 @@ class DataConfig(_Section):
     erase_probability: Fraction = 0.0
     color_jitter: Fraction = 0.0
     validation_fraction: float = Field(default=0.1, ge=0, le=0.5)
+    sampling: Literal["shuffle", "balanced", "square-root"] = "shuffle"
     skip_unreadable: bool = False
     workers: int | None = Field(default=None, ge=0)
 
@@ -151,6 +154,14 @@ class TrainingConfig(_Section):
         warmup_epochs: epochs over which the learning rate grows from near 0; None: by the epochs.
         milestones: epochs at which ``step`` multiplies the rate by ``decay_factor``.
         decay_factor: see ``milestones``; with ``exponential`` it multiplies the rate after each epoch.
+        class_weights: of the classes in the cross-entropy: ``balanced`` in inverse proportion to their training images,
+            ``effective`` to the effective number of those; the mean over the images is 1 either way.
+        class_beta: of ``effective``; 0 gives equal weights, and near 1 they are those of ``balanced``.
+        patience: stop after so many epochs in a row without a better validation score; None: never. Epochs of a probe
+            and those before ``finetune.unfreeze_epoch`` are not counted.
+        select_by: the validation score that picks the epoch, and that ``patience`` looks at; ``auto`` is the mean
+            recall of the classes (UAR) where the largest has more than 3 times the training images of the smallest,
+            else accuracy. Ties go to the lower loss.
         label_smoothing: share of the label that is spread over all classes.
         mixup: alpha of mixup; 0 is off.
         cutmix: alpha of CutMix; 0 is off. With both, each batch draws one.
@@ -174,6 +185,10 @@ class TrainingConfig(_Section):
     warmup_epochs: float | None = Field(default=None, ge=0)
     milestones: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
     decay_factor: float = Field(default=0.1, gt=0, lt=1)
+    class_weights: Literal["none", "balanced", "effective"] = "none"
+    class_beta: float = Field(default=0.999, ge=0, lt=1)
+    patience: int | None = Field(default=None, ge=1)
+    select_by: Literal["auto", "accuracy", "uar", "loss"] = "auto"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     mixup: float = Field(default=0.0, ge=0)
     cutmix: float = Field(default=0.0, ge=0)

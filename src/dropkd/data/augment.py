@@ -80,16 +80,23 @@ class Augmentation:
         self.seed = seed
         self.views = [_plan_view(views, i) for i in range(len(views))]
 
-    def render(self, images: Iterable[Picture | Pixels], index: NDArray[np.int64], epoch: int) -> NDArray[np.uint8]:
+    def render(
+        self,
+        images: Iterable[Picture | Pixels],
+        index: NDArray[np.int64],
+        epoch: int,
+        repeat: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.uint8]:
         """Return the views of a batch, (V, B, H, W, 3) uint8.
 
         Args:
             images: the images, as many as ``index`` has entries.
             index: the number of each image in its split.
             epoch: the epoch, from 0.
+            repeat: how often each image was shown before in this epoch; None: never. Its views are new ones each time.
         """
         out = np.zeros((len(self.views), len(index), *self.size, 3), np.uint8)
-        streams = {s: _Draws(self.seed, epoch, s, index) for v in self.views for s in (v.stream, v.paint)}
+        streams = {s: _Draws(self.seed, epoch, s, index, repeat) for v in self.views for s in (v.stream, v.paint)}
         tables = {v.stream: self._draw_geometry(streams[v.stream]) for v in self.views}
         for row, image in enumerate(images):
             for number, view in enumerate(self.views):
@@ -154,8 +161,18 @@ class Augmentation:
 class _Draws:
     """The random numbers of a batch, a column at a time, made when first asked for."""
 
-    def __init__(self, seed: int, epoch: int, stream: tuple[int, int], index: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        seed: int,
+        epoch: int,
+        stream: tuple[int, int],
+        index: NDArray[np.int64],
+        repeat: NDArray[np.int64] | None,
+    ) -> None:
         self.keys = counters.image_keys(counters.stream_key(seed, epoch, *stream), index)
+        for number in np.unique(repeat[repeat > 0]).tolist() if repeat is not None else ():
+            again = repeat == number
+            self.keys[again] = counters.image_keys(counters.stream_key(seed, epoch, *stream, number), index[again])
         self.columns: dict[int, NDArray[np.float64]] = {}
 
     def __getitem__(self, column: int) -> NDArray[np.float64]:

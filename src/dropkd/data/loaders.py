@@ -14,22 +14,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dropkd.data import counters
 from dropkd.data.augment import Augmentation
 from dropkd.data.geometry import Pixels, fit_frame
 from dropkd.data.images import Picture, decode_from
 from dropkd.data.reading import PACK_BYTES
 from dropkd.data.recipe import Recipe
+from dropkd.data.sampling import EpochOrder
 from dropkd.data.split import Pack, Split
 from dropkd.data.stores import ImageStore
 from dropkd.errors import ConfigError, DataError, DropKDError
 
 __all__ = ["EvalLoader", "LoadedBatch", "TrainLoader"]
 
-# An epoch and the numbers of the images of one step.
-_Step = tuple[int, NDArray[np.int64]]
-# Keeps the order of images apart from the views' random numbers, whose keys have four parts.
-_ORDER = 2
+# An epoch, the numbers of the images of one step, and how often each was shown before in this epoch.
+_Step = tuple[int, NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,8 @@ class TrainLoader:
 
     The order of an epoch is a function of (seed, epoch) and a view's pixels of (seed, index, epoch, view)
     alone: they do not depend on workers, batch size or what was loaded before, and loading touches no global
-        random state.
+    random state. An image that is shown again in an epoch has new views there, functions of the same and of how often
+    it was shown before.
 
     Args:
         split: the images.
@@ -64,9 +63,10 @@ class TrainLoader:
         views: the kinds of view of each image: ``standard``, ``mirrored``, ``strong`` (see
             :class:`Augmentation`).
         drop_last: leave out a last step that is not full.
+        sampling: ``shuffle``, ``balanced`` or ``square-root``; see :class:`~dropkd.data.sampling.EpochOrder`.
 
     Raises:
-        ConfigError: an unknown view, or a batch size out of range.
+        ConfigError: an unknown view or sampling, or a batch size out of range.
         DataError: a file can't be read any more (while iterating).
     """
 
@@ -81,6 +81,7 @@ class TrainLoader:
         workers: int = 0,
         views: tuple[str, ...] = ("standard",),
         drop_last: bool = False,
+        sampling: str = "shuffle",
     ) -> None:
         _check_sizes(split, size, batch_size, workers)
         if drop_last and batch_size > len(split):
@@ -92,6 +93,7 @@ class TrainLoader:
         self.batch_size = batch_size
         self.seed = seed
         self.drop_last = drop_last
+        self.order = EpochOrder(split.targets, sampling, seed)
         framed = recipe.augmentation != "resized-crop"
         source = _choose_source(split, size if framed else None)
         augmentation = Augmentation(recipe, size, seed, views)
@@ -105,8 +107,9 @@ class TrainLoader:
         """Return the steps of an epoch, from step ``start`` on. Take one epoch at a time."""
         if not 0 <= start <= len(self):
             raise ValueError(f"start must lie in 0..{len(self)}, got {start}")
-        order = counters.permutation(counters.stream_key(self.seed, epoch, _ORDER), len(self.split))
-        return self._batches.load([(epoch, s) for s in _cut_steps(order, self.batch_size)[start : len(self)]])
+        index, repeat = self.order.draw(epoch)
+        steps = zip(_cut_steps(index, self.batch_size), _cut_steps(repeat, self.batch_size), strict=True)
+        return self._batches.load([(epoch, i, r) for i, r in steps][start : len(self)])
 
 
 class EvalLoader:
@@ -131,7 +134,7 @@ class EvalLoader:
 
     def __iter__(self) -> Iterator[LoadedBatch]:
         steps = _cut_steps(np.arange(len(self.split)), self.batch_size)
-        return self._batches.load([(0, s) for s in steps])
+        return self._batches.load([(0, s, np.zeros_like(s)) for s in steps])
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,9 @@ class _Frames:
 
     size: tuple[int, int]
 
-    def render(self, images: Iterable[Picture | Pixels], index: NDArray[np.int64], epoch: int) -> NDArray[np.uint8]:
+    def render(
+        self, images: Iterable[Picture | Pixels], index: NDArray[np.int64], epoch: int, repeat: NDArray[np.int64]
+    ) -> NDArray[np.uint8]:
         out = np.empty((1, len(index), *self.size, 3), np.uint8)
         for row, image in enumerate(images):
             out[0, row] = fit_frame(image, self.size)
@@ -169,9 +174,9 @@ class _Renderer(Dataset["LoadedBatch | DropKDError"]):
         self.augmentation = augmentation
 
     def __getitem__(self, step: _Step) -> LoadedBatch | DropKDError:
-        epoch, index = step
+        epoch, index, repeat = step
         try:
-            pixels = self.augmentation.render((self.source[i] for i in index.tolist()), index, epoch)
+            pixels = self.augmentation.render((self.source[i] for i in index.tolist()), index, epoch, repeat)
         except DropKDError as error:
             # Handed over as a value: raised in a worker, its text would come back wrapped in a stack trace.
             return error

@@ -50,6 +50,7 @@ class Job:
             views=self.distiller.method.views,
             # A last batch of few images makes batch statistics, and losses over a batch, worthless.
             drop_last=len(self.data.train) >= config.training.batch_size,
+            sampling=config.data.sampling,
         )
 
     def eval_loader(self, split: Split, network: Network) -> EvalLoader:

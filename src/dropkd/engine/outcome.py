@@ -7,7 +7,7 @@ import json
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +20,10 @@ from torch import Tensor
 
 from dropkd.data import Split
 from dropkd.engine.evaluation import Answers, answer_split, score_answers
+from dropkd.engine.imbalance import is_imbalanced
 from dropkd.engine.job import Job
 from dropkd.engine.relabelled import write_relabelled
+from dropkd.engine.selection import SCORE_NAMES
 from dropkd.engine.training import Training
 from dropkd.files import replacing, write_text
 from dropkd.models import Network, count_parameters, load_weights
@@ -130,7 +132,7 @@ def mark_interrupted(job: Job, training: Training) -> None:
 
 def describe_run(job: Job, training: Training) -> dict[str, Any]:
     """Return what identifies a run: method, student, data and budget as they really were."""
-    config, student = job.config, job.distiller.student
+    config, student, stop = job.config, job.distiller.student, training.early_stop
     return {
         "schema": METRICS_SCHEMA,
         "method": config.method.name,
@@ -150,14 +152,18 @@ def describe_run(job: Job, training: Training) -> dict[str, Any]:
         "view_size": list(job.view_size),
         "global_batch": config.training.batch_size * config.training.accumulate,
         "lr": config.training.lr,
-        "epochs": config.training.epochs,
-        "steps": training.total_steps,
+        "class_counts": job.data.train.class_counts.tolist(),
+        "imbalanced": is_imbalanced(job.data.train.class_counts),
+        "epochs": config.training.epochs if stop is None else stop.epochs,
+        "steps": training.total_steps if stop is None else training.done_steps,
+        "stopped_early": None if stop is None else asdict(stop),
         "seconds": training.position.seconds,
     }
 
 
 def _describe_selection(job: Job, training: Training) -> dict[str, Any]:
-    by = "val accuracy" if job.data.val is not None else "last epoch"
+    score = SCORE_NAMES.get(job.config.training.select_by, "accuracy")
+    by = f"val {score}" if job.data.val is not None else "last epoch"
     return {"epoch": training.position.best_epoch, "by": by}
 
 

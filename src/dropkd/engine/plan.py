@@ -9,6 +9,8 @@ from pydantic import Field
 
 from dropkd.config import Config, DataConfig, TrainingConfig
 from dropkd.data import ImageData, default_image_size
+from dropkd.engine.imbalance import is_imbalanced
+from dropkd.errors import ConfigError
 
 __all__ = [
     "ResolvedConfig",
@@ -70,7 +72,24 @@ def resolve_config(config: Config, data: ImageData, *, native_input: Size | None
         # Packed images need no processes: a batch is a slice of memory.
         tree["data"]["workers"] = 0 if data.train.pack is not None else min(4, max(0, cpus - 1))
     tree["training"].update(_training_defaults(config, len(data.train)))
+    tree["training"]["select_by"] = _choose_score(config.training, data)
     return ResolvedConfig.model_validate(tree)
+
+
+def _choose_score(training: TrainingConfig, data: ImageData) -> str:
+    """Return the validation score that picks the epoch; ``auto`` where there are no validation images."""
+    chosen = training.select_by
+    if data.val is None:
+        asked = "patience" if training.patience is not None else "select_by" if chosen != "auto" else None
+        if asked is not None:
+            raise ConfigError(
+                f"'training.{asked}' needs validation images, and there are none: all training images are trained on. "
+                "Give the data a val split, or let one be cut with --set data.validation_fraction=0.1."
+            )
+        return chosen
+    if chosen != "auto":
+        return chosen
+    return "uar" if is_imbalanced(data.train.class_counts) else "accuracy"
 
 
 def training_view(student: Size, teacher: Size | None, native: Size) -> Size:

@@ -108,7 +108,7 @@ def _train(job: Job, training: Training, baseline: str | None) -> dict[str, Any]
             training.save(journal)
         training.fit(journal)
         metrics = conclude(job, training, baseline=baseline)
-        journal.write("end", training.total_steps, splits=metrics["splits"])
+        journal.write("end", training.done_steps, splits=metrics["splits"])
     finally:
         journal.close()
     return metrics

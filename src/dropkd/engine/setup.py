@@ -12,8 +12,9 @@ from torch import nn
 
 from dropkd.config import Config, MethodConfig
 from dropkd.data import ImageData, Recipe, default_recipe, open_data
-from dropkd.engine.distiller import Distiller
+from dropkd.engine.distiller import CROSS_ENTROPY, Distiller
 from dropkd.engine.fabric import choose_device, make_fabric
+from dropkd.engine.imbalance import class_weights, measure_imbalance
 from dropkd.engine.job import Job
 from dropkd.engine.observer import Observer
 from dropkd.engine.plan import ResolvedConfig, resolve_config, training_view
@@ -70,6 +71,7 @@ def prepare_job(
         observer.on_message(f"{config.student.name} has no published weights: it starts from random ones.")
         config = config.model_copy(update={"student": config.student.model_copy(update={"pretrained": False})})
     resolved = resolve_config(config, data, native_input=own_input, cpus=len(os.sched_getaffinity(0)))
+    _say_imbalance(config, resolved, data, observer)
     # The student's first weights depend on the seed alone, so runs of different methods start alike.
     torch.manual_seed(resolved.seed)
     network = _build_student(resolved, data, student)
@@ -84,6 +86,9 @@ def prepare_job(
         warmup_epochs=resolved.method.warmup_epochs,
         label_smoothing=resolved.training.label_smoothing,
         targets=torch.from_numpy(data.train.targets),
+        class_weights=class_weights(
+            data.train.class_counts, resolved.training.class_weights, resolved.training.class_beta
+        ),
     )
     if isinstance(expert, EnsembleTeacher) and distiller.method.teacher_reads & _OF_ONE_NETWORK:
         observer.on_message(
@@ -92,6 +97,7 @@ def prepare_job(
         )
     _cap_warmups(resolved, distiller)
     _check_batch(resolved, distiller)
+    _check_class_weights(resolved, distiller)
     resolved = _spell_out_method(resolved, distiller)
     if resolved.training.channels_last:
         distiller.to(memory_format=torch.channels_last)
@@ -121,6 +127,29 @@ def _check_batch(config: ResolvedConfig, distiller: Distiller) -> None:
         raise ConfigError(
             f"{config.method.name} compares the images of a batch with each other and needs at least {least} of them, "
             f"but training.batch_size is {batch}. Raise it."
+        )
+
+
+def _check_class_weights(config: ResolvedConfig, distiller: Distiller) -> None:
+    if config.training.class_weights != "none" and distiller.weights[CROSS_ENTROPY] == 0:
+        raise ConfigError(
+            f"'training.class_weights' is {config.training.class_weights!r}, but {config.method.name} gives the "
+            "cross-entropy, which they are in, the weight 0. Show the classes evenly instead: --sampling balanced."
+        )
+
+
+def _say_imbalance(config: Config, resolved: ResolvedConfig, data: ImageData, observer: Observer) -> None:
+    """Say what follows from uneven classes, and warn where they are evened out twice."""
+    if resolved.training.select_by == "uar" and config.training.select_by == "auto":
+        ratio = measure_imbalance(data.train.class_counts)
+        observer.on_message(
+            f"The classes are uneven (the largest has {ratio:.1f} times the training images of the smallest): the mean "
+            "recall of the classes (UAR) picks the epoch. To pick by accuracy: --set training.select_by=accuracy."
+        )
+    if resolved.training.class_weights != "none" and resolved.data.sampling != "shuffle":
+        observer.on_warning(
+            f"Both data.sampling ({resolved.data.sampling}) and training.class_weights "
+            f"({resolved.training.class_weights}) favour small classes: together they favour them twice."
         )
 
 

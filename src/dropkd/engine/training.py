@@ -18,12 +18,14 @@ from dropkd.engine.checkpoint import load_checkpoint, random_state, restore_rand
 from dropkd.engine.distiller import Distiller, Losses
 from dropkd.engine.evaluation import Answers, answer_split, score_answers
 from dropkd.engine.fabric import Fabric
+from dropkd.engine.imbalance import is_imbalanced
 from dropkd.engine.journal import Journal
 from dropkd.engine.mixing import mix_batch
 from dropkd.engine.observer import Observer
 from dropkd.engine.optimizer import make_optimizer
 from dropkd.engine.plan import ResolvedConfig
 from dropkd.engine.schedule import Schedule
+from dropkd.engine.selection import EarlyStop, find_early_stop, rank_scores
 from dropkd.engine.signals import Interrupted, StopRequest
 from dropkd.engine.tally import Tally
 from dropkd.errors import RunError
@@ -53,11 +55,11 @@ class Position:
     best_val: dict[str, Any] | None = None
     last_val: dict[str, Any] | None = None
 
-    def prefers(self, val: dict[str, Any] | None) -> bool:
-        """Whether an epoch with these validation scores is better than the best so far; the loss breaks ties."""
+    def prefers(self, val: dict[str, Any] | None, by: str) -> bool:
+        """Whether an epoch with these validation scores is better, by one of them, than the best so far."""
         if val is None or self.best_val is None:
             return True
-        return (val["accuracy"], -val["loss"]) > (self.best_val["accuracy"], -self.best_val["loss"])
+        return rank_scores(val, by) > rank_scores(self.best_val, by)
 
 
 class Training:
@@ -108,7 +110,7 @@ class Training:
     # What the user would call the story: train an epoch, look at the validation split, keep what is good, go on.
 
     def fit(self, journal: Journal) -> None:
-        """Train until the last epoch is done.
+        """Train until the last epoch is done, or until patience with the validation score is.
 
         Raises:
             Interrupted: SIGTERM or Ctrl-C came; the state is on disk.
@@ -124,9 +126,12 @@ class Training:
         self._saved = time.monotonic()
         self._started = self._saved - self.position.seconds
         with StopRequest() as stop:
-            while self.position.epoch < epochs:
+            while self.position.epoch < epochs and self.early_stop is None:
                 self._train_epoch(journal, stop)
                 self._close_epoch(journal)
+        if self.early_stop is not None:
+            journal.write("stop", self.done_steps, **asdict(self.early_stop))
+            self.observer.on_message(str(self.early_stop))
 
     def _train_epoch(self, journal: Journal, stop: StopRequest) -> None:
         position, accumulate = self.position, self.config.training.accumulate
@@ -194,7 +199,7 @@ class Training:
         val = None
         if self.val_loader is not None:
             val = score_answers(self.answer(self.judged, self.val_loader), self.val_teacher)
-        is_best = position.prefers(val)
+        is_best = position.prefers(val, self.config.training.select_by)
         if is_best:
             position.best_epoch, position.best_val = position.epoch, val
             save_network(self.judged, self.folder / "student.safetensors")
@@ -203,6 +208,7 @@ class Training:
         record = {
             "epoch": position.epoch, "seconds": position.seconds, "train": self.tally.summary(), "val": val,
             "best": is_best, "lr": self.optimizer.param_groups[0]["lr"],
+            "imbalanced": is_imbalanced(self.train_loader.split.class_counts),
         }  # fmt: skip
         journal.write("epoch", (position.epoch + 1) * len(self.train_loader), **record)
         self._note_label_changes(journal)
@@ -304,6 +310,24 @@ class Training:
         return int(content["journal_size"])
 
     # Small parts.
+
+    @property
+    def early_stop(self) -> EarlyStop | None:
+        """Why training ends where it stands; None while it goes on, or where its last epoch is done."""
+        training, position = self.config.training, self.position
+        return find_early_stop(
+            position.epoch,
+            training.epochs,
+            position.best_epoch,
+            position.best_val,
+            training.select_by,
+            training.patience,
+        )
+
+    @property
+    def done_steps(self) -> int:
+        """Steps that are done, over the whole run."""
+        return self.position.epoch * len(self.train_loader) + self.position.step
 
     @property
     def judged(self) -> Network:

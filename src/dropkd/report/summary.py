@@ -52,7 +52,9 @@ def summarise(run: RunRecord) -> Summary:
         _describe_weak_teacher(run, run.split),
         _describe_interval(run, run.split),
         _describe_agreement(run, run.split),
+        _describe_uneven_classes(run, run.split),
         _describe_selection(run),
+        _describe_early_stop(run),
     ]
     if run.status != "finished":
         details.insert(0, _describe_progress(run))
@@ -161,6 +163,29 @@ def _describe_selection(run: RunRecord) -> Markup:
     said = Markup("Epoch {}{} was kept, chosen by {}").format(int(epoch) + 1, of, by)
     is_untouched = "test" not in by and run.split == "test"
     return said + ("; the test images played no part in that choice." if is_untouched else ".")
+
+
+def _describe_uneven_classes(run: RunRecord, split: str) -> Markup:
+    """Say what accuracy hides where some classes have few images."""
+    uar = run.figure("splits", split, "uar")
+    counts = [n for n in run.metrics.get("class_counts") or () if isinstance(n, int) and n > 0]
+    if uar is None or not counts or not run.metrics.get("imbalanced"):
+        return Markup("")
+    return Markup(
+        "The classes are uneven ({} to {} training images), so accuracy is mostly that of the large ones; the mean "
+        "recall of the classes (UAR) is <strong>{}</strong>."
+    ).format(count(min(counts)), count(max(counts)), percent(uar))
+
+
+def _describe_early_stop(run: RunRecord) -> Markup:
+    done, planned = run.figure("stopped_early", "epochs"), run.figure("stopped_early", "planned")
+    patience, by = run.figure("stopped_early", "patience"), run.figure_text("selected", "by")
+    if done is None or planned is None or patience is None or by is None:
+        return Markup("")
+    return Markup(
+        "Training stopped after {} of {} epochs, {} without a better {}; "
+        "the schedule of the learning rate was cut there."
+    ).format(int(done), int(planned), int(patience), by)
 
 
 def _describe_progress(run: RunRecord) -> Markup:
