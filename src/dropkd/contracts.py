@@ -119,13 +119,15 @@ class Batch:
     """What is known of each image of a batch apart from its pixels.
 
     Args:
-        target: (B,) int64, the class; under mixup or CutMix the class with the larger share. An image without a label
-            has the class that the teacher finds most probable, or ``NO_LABEL`` where the teacher knows other classes.
+        target: (B,) int64, the class; under mixup or CutMix the class with the larger share. Where images have several
+            labels or none, (B, K) of 0 and 1 in float32; under mixup or CutMix those of the image with the larger
+            share. An image whose label is not known has what the teacher finds most probable, or ``NO_LABEL`` where
+            the teacher knows other classes.
         index: (B,) int64, the sample's number in the training set, the same in every epoch; unlabelled images are
             numbered on from there.
         epoch: the epoch, counted from 0; also the number of the random view, a pure function of (seed, index, epoch).
-        soft_target: (B, K) class shares under mixup or CutMix, else None; all in the class of ``target`` for an image
-            without a label.
+        soft_target: (B, K) shares of classes, or of labels, under mixup or CutMix, else None; those of ``target`` for
+            an image whose label is not known.
 
     Where a method asks for several views, each field holds one row per view and image, like :class:`Outputs`.
     """
@@ -150,10 +152,11 @@ class Pair:
         student: the shapes of the student's answer.
         teacher: the shapes of the teacher's answer, or None where there is no teacher.
         num_classes: classes of the task; the student has as many logits.
-        targets: (N,) int64, the class of each training sample by its index (memory banks and relabelling need it),
-            or None where the samples are not known beforehand.
+        targets: (N,) int64, the class of each training sample by its index (memory banks and relabelling need it), or
+            (N, K) float32 where images have several labels; None where the samples are not known beforehand.
         teacher_norms: for each of the teacher's maps the weight and bias (C,) of the batch norm before its last
             activation, or None where there is no such norm; empty where nothing is known of the teacher's inside.
+        multi_label: whether an image may have several labels, or none: each logit then answers a question of its own.
     """
 
     student: Shapes
@@ -161,6 +164,7 @@ class Pair:
     num_classes: int
     targets: Tensor | None = None
     teacher_norms: tuple[tuple[Tensor, Tensor] | None, ...] = ()
+    multi_label: bool = False
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ def _correlate(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 LOSSES: dict[str, Loss] = {
     "kd": _over_logits(functional.kd_loss, oracles.kd),
+    "kd, sigmoid": _over_logits(functional.kd_sigmoid_loss, oracles.kd_of_each_class),
     "dkd": _over_logits(functional.dkd_loss, oracles.dkd, target=_labels),
     "tckd": _over_logits(functional.tckd_loss, oracles.tckd, target=_labels),
     "nckd": _over_logits(functional.nckd_loss, oracles.nckd, target=_labels),

@@ -24,6 +24,14 @@ def kd(student: Array, teacher: Array, temperature: float = 4.0) -> float:
     return temperature**2 * float(np.mean([relative_entropy(t, s) for t, s in rows]))
 
 
+def kd_of_each_class(student: Array, teacher: Array, temperature: float = 4.0) -> float:
+    cells = []
+    for s, t in zip(student.flatten(), teacher.flatten(), strict=True):
+        p, q = (1 / (1 + math.exp(-z / temperature)) for z in (t, s))
+        cells.append(relative_entropy([p, 1 - p], [q, 1 - q]))
+    return temperature**2 * float(np.mean(cells))
+
+
 def tckd(student: Array, teacher: Array, target: Array, temperature: float = 4.0) -> float:
     shares = [softmax(z / temperature) for z in (teacher, student)]
     pairs = [[(p[i, y], 1 - p[i, y]) for p in shares] for i, y in enumerate(target)]

@@ -210,7 +210,7 @@ def test_its_options_are_those_of_each_under_its_name_and_can_be_spelt_out() -> 
     assert listed["kd.temperature"].default == 4.0
     assert listed["dropkd.temperature"].default == 2.0
     spelt = spell_out_options(cls, {"kd": {"temperature": 3.0}})
-    assert spelt["kd"] == {"temperature": 3.0, "standardize": False}
+    assert spelt["kd"] == {"temperature": 3.0, "standardize": False, "form": "auto"}
     assert spelt["dropkd"]["temperature"] == 2.0
 
 

@@ -77,4 +77,4 @@ def test_the_recipes_have_the_weights_of_the_cifar_benchmarks() -> None:
         check_cifar_training(config)
     assert plain.method.weights == {"cross_entropy": 1.0}
     assert kd.method.weights == {"cross_entropy": 0.1, "logit": 0.9}
-    assert kd.method.options == {"temperature": 4.0, "standardize": False}
+    assert kd.method.options == {"temperature": 4.0, "standardize": False, "form": "softmax"}

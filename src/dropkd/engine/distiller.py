@@ -66,11 +66,14 @@ class Distiller(nn.Module):
             none.
         label_smoothing: share of the target spread over all classes, in the cross-entropy alone.
         targets: (N,) int64, the class of each training sample, for methods with a memory by sample.
+        multi_label: whether images have several labels, or none: ``target`` is then (B, K) of 0 and 1, and the
+            cross-entropy is binary, a mean over classes.
         class_weights: (K,), the weight of each class in the cross-entropy, whose mean is then taken over the weights
             of the batch, as ``torch.nn.functional.cross_entropy`` does.
 
     Raises:
-        ConfigError: an unknown method, option or term; a method that needs a teacher where none is given.
+        ConfigError: an unknown method, option or term; a method that needs a teacher where none is given, or one class
+            for each image where there are several.
         ModelError: a network that can't be built, or a teacher of other classes where a term compares them.
 
     Example:
@@ -97,6 +100,7 @@ class Distiller(nn.Module):
         warmup_epochs: float | Mapping[str, float] | None = None,
         label_smoothing: float = 0.0,
         targets: Tensor | None = None,
+        multi_label: bool = False,
         class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -107,12 +111,17 @@ class Distiller(nn.Module):
         self._teacher = () if expert is None else (expert.eval().requires_grad_(False),)
         _check_reads(method, expert)
         shapes, norms = (expert.shapes, expert.norms) if expert else (None, ())
-        pair = Pair(self.student.shapes, shapes, self.student.shapes.logits, targets, norms)
+        pair = Pair(self.student.shapes, shapes, self.student.shapes.logits, targets, norms, multi_label)
         self.method = build_method(method, pair, options or {}) if isinstance(method, str) else method
+        if self.method.pair.multi_label != multi_label:
+            raise ConfigError(
+                f"{type(self.method).__name__} was built for a Pair with multi_label={not multi_label}, and the "
+                f"distiller is told multi_label={multi_label}. Say the same to both."
+            )
         self.weights = resolve_weights(self.method, weights or {})
         self.method.restrict_terms([name for name in self.method.terms if self.weights[name] != 0])
         self.warmups = resolve_warmups(self.method, warmup_epochs)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.multi_label = label_smoothing, multi_label
         self._has_seen_labels = False
         # Follows the device; what is known from the data needs no place in a checkpoint.
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -171,7 +180,8 @@ class Distiller(nn.Module):
 
         Args:
             images: (V * B, 3, H, W), the views that the method asks for one after another; V is 1 for most.
-            target: (V * B,) int64; -1 for an image without a label.
+            target: (V * B,) int64, the classes, or with ``multi_label`` (V * B, K) of 0 and 1; -1 for an image without
+                a label.
             index: (V * B,) int64, the samples' numbers; counted from 0 where not given, which methods that remember
                 samples refuse.
             epoch: epoch, counted from 0.
@@ -179,15 +189,15 @@ class Distiller(nn.Module):
             teacher_outputs: the teacher's answer where it is already known, so that the teacher isn't run.
 
         Raises:
-            ConfigError: the method remembers samples, and no numbers are given; or it can't use images without a
-                label.
+            ConfigError: the method remembers samples, and no numbers are given; it can't use images without a label;
+                or the labels are not (V * B, K) with ``multi_label``.
         """
         if index is None and self.method.reads_index:
             raise ConfigError(
                 f"{type(self.method).__name__} remembers each training sample: pass its number in the data set, "
                 "distiller(images, target, index)."
             )
-        self._check_labels(target)
+        self._check_labels(target, (len(images), self.student.shapes.logits))
         teacher = self.ask_teacher(images) if teacher_outputs is None else teacher_outputs
         student = self._ask_student(images)
         index = torch.arange(len(target), device=target.device) if index is None else index
@@ -217,13 +227,21 @@ class Distiller(nn.Module):
 
     def _cross_entropy(self, student: Outputs, batch: Batch) -> Tensor:
         rows = len(batch.target) // len(self.method.views) * self.method.labelled_views
-        targets = self.method.targets(batch)[:rows]
         return label_loss(
-            student.logits[:rows], targets, label_smoothing=self.label_smoothing, class_weights=self.class_weights
+            student.logits[:rows],
+            self.method.targets(batch)[:rows],
+            multi_label=self.multi_label,
+            label_smoothing=self.label_smoothing,
+            class_weights=self.class_weights,
         )
 
-    def _check_labels(self, target: Tensor) -> None:
-        """Raise where images without a label come to a method that can't use them."""
+    def _check_labels(self, target: Tensor, shape: tuple[int, int]) -> None:
+        """Raise where labels are of another kind, or images without one come to a method that can't use them."""
+        if self.multi_label and target.shape != shape:
+            raise ConfigError(
+                f"With multi_label, target holds 0 or 1 for each of {shape[0]} images and {shape[1]} classes, "
+                f"got {tuple(target.shape)}."
+            )
         if self.method.teacher_reads and not self.method.reads_index:
             return
         # Looking into a tensor waits for the device: on a GPU only the first batch is looked at.

@@ -16,7 +16,7 @@ from dropkd.functional.dropout import draw_masks, drop
 from dropkd.functional.eac import class_activation_maps, flip_consistency_loss
 from dropkd.functional.grids import pool_to_common_grid
 from dropkd.functional.hints import hcl_loss, hint_loss, ofd_loss, ofd_margin, vid_loss, vid_variance
-from dropkd.functional.kd import kd_loss
+from dropkd.functional.kd import kd_loss, kd_sigmoid_loss
 from dropkd.functional.mld import batch_correlation_loss, class_correlation_loss, mld_levels, mld_loss
 from dropkd.functional.mldrkd import class_relation_loss, dfra_loss, sample_relation_loss
 from dropkd.functional.nst import nst_loss
@@ -50,6 +50,7 @@ __all__ = [
     "hcl_loss",
     "hint_loss",
     "kd_loss",
+    "kd_sigmoid_loss",
     "logit_dropout_loss",
     "mld_levels",
     "mld_loss",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-__all__ = ["divergence", "divergence_of_kept"]
+__all__ = ["binary_divergence", "divergence", "divergence_of_kept"]
 
 
 def divergence(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
@@ -55,3 +56,24 @@ def divergence_of_kept(student_logits: Tensor, teacher_logits: Tensor, keep: Ten
     student, teacher = take_logs(student_logits), take_logs(teacher_logits)
     shares = teacher.exp().masked_fill(absent, 0.0)
     return (shares * (teacher - student)).sum(dim=1) * filled
+
+
+def binary_divergence(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the student's sigmoid from the teacher's, in nats, for each class by itself.
+
+    Args:
+        student_logits: any shape, divided by the temperature.
+        teacher_logits: the same shape, divided by the temperature.
+
+    Returns:
+        The same shape, at least 0.
+
+    Example:
+        >>> even, sure = torch.tensor([0.0]), torch.tensor([100.0])
+        >>> round(binary_divergence(even, sure).item(), 4)  # log 2
+        0.6931
+    """
+    # 1 - sigmoid(z) is sigmoid(-z), which does not lose a small share to rounding.
+    sides = ((student_logits, teacher_logits), (-student_logits, -teacher_logits))
+    present, absent = (theirs.sigmoid() * (F.logsigmoid(theirs) - F.logsigmoid(ours)) for ours, theirs in sides)
+    return present + absent

@@ -11,12 +11,13 @@ from torch.nn import functional as F
 
 from dropkd.errors import ConfigError, did_you_mean
 from dropkd.functional.checks import check_rank, check_same_shape, check_temperature
-from dropkd.functional.divergence import divergence_of_kept
+from dropkd.functional.divergence import binary_divergence, divergence_of_kept
 from dropkd.functional.dropout import Masks, Unit, draw_masks, drop
-from dropkd.functional.kd import kd_loss
+from dropkd.functional.kd import kd_loss, kd_sigmoid_loss
 from dropkd.functional.precision import full_precision
 
 __all__ = [
+    "LogitForm",
     "LogitMode",
     "Normalize",
     "code_distance",
@@ -27,6 +28,7 @@ __all__ = [
 
 Normalize = Literal["unit", "layer", "none"]
 LogitMode = Literal["zero", "remove"]
+LogitForm = Literal["softmax", "sigmoid"]
 
 # Below this length a vector counts as zero: its direction says nothing, and 1 / length would blow up the
 # gradient.
@@ -135,6 +137,7 @@ def logit_dropout_loss(
     mode: LogitMode = "zero",
     center: bool = True,
     generator: torch.Generator | None = None,
+    form: LogitForm = "softmax",
 ) -> Tensor:
     """Distillation of softened class probabilities after dropout of logits.
 
@@ -149,12 +152,14 @@ def logit_dropout_loss(
             that either network drops leaves both softmaxes, and kept logits stay as they are; a row without
             classes counts as 0.
         center: take each row's mean away first. A row of logits is free up to a constant, so that 0 means
-            something only then. Without effect on ``remove``.
+            something only then. Without effect on ``remove``, and on ``sigmoid``, where 0 means undecided as it is.
         generator: source of the random numbers; by default that of the device.
+        form: ``softmax``: one class among several. ``sigmoid``: each class by itself, for images with several labels.
 
     Returns:
         A scalar in nats, at least 0: summed over classes, averaged over the batch, times the squared
-        temperature. With both rates 0 it is :func:`kd_loss`.
+        temperature. With both rates 0 it is :func:`kd_loss`, in the form ``sigmoid`` :func:`kd_sigmoid_loss`, which
+        is a mean over classes (those that a row keeps where the mode is ``remove``).
 
     Raises:
         ModelError: the shapes differ.
@@ -173,17 +178,28 @@ def logit_dropout_loss(
     check_same_shape(student_logits, teacher_logits, "logits")
     check_temperature(temperature)
     keep_student, keep_teacher = draw_masks(student_logits, rate_student, rate_teacher, masks, generator=generator)
+    _check_choice("mode", mode, ("zero", "remove"))
+    _check_choice("form", form, ("softmax", "sigmoid"))
     teacher_logits = teacher_logits.detach()
     if mode == "remove":
-        keep = keep_student & keep_teacher
-        rows = divergence_of_kept(student_logits / temperature, teacher_logits / temperature, keep)
+        compare = divergence_of_kept if form == "softmax" else _binary_divergence_of_kept
+        rows = compare(student_logits / temperature, teacher_logits / temperature, keep_student & keep_teacher)
         return rows.mean() * temperature**2
-    if mode != "zero":
-        known = ("zero", "remove")
-        raise ConfigError(f"mode must be one of {', '.join(known)}, got {mode!r}.{did_you_mean(mode, known)}")
-    if center and (rate_student or rate_teacher):
+    if center and form == "softmax" and (rate_student or rate_teacher):
         student_logits = student_logits - student_logits.mean(dim=1, keepdim=True)
         teacher_logits = teacher_logits - teacher_logits.mean(dim=1, keepdim=True)
     student = drop(student_logits, keep_student, rate_student)
     teacher = drop(teacher_logits, keep_teacher, rate_teacher)
-    return kd_loss(student, teacher, temperature)
+    compare_all = kd_loss if form == "softmax" else kd_sigmoid_loss
+    return compare_all(student, teacher, temperature)
+
+
+def _binary_divergence_of_kept(student_logits: Tensor, teacher_logits: Tensor, keep: Tensor) -> Tensor:
+    """Return the mean over the kept classes of each row; 0 where a row keeps none."""
+    kept = keep.to(student_logits.dtype)
+    return (binary_divergence(student_logits, teacher_logits) * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+
+
+def _check_choice(name: str, choice: str, known: tuple[str, ...]) -> None:
+    if choice not in known:
+        raise ConfigError(f"{name} must be one of {', '.join(known)}, got {choice!r}.{did_you_mean(choice, known)}")

@@ -130,6 +130,9 @@ def combine(parts: Mapping[str, type[Method]]) -> type[Combined]:
         "teacher_reads": _unite(cls.teacher_reads for cls in classes),
         "terms": {f"{name}_{term}": weight for name, cls in parts.items() for term, weight in cls.terms.items()},
         "label_space_terms": frozenset(f"{n}_{term}" for n, cls in parts.items() for term in cls.label_space_terms),
+        "single_label_terms": frozenset(
+            f"{n}_{term}" for n, cls in parts.items() for term in set(cls.terms) - cls.find_multi_label_terms()
+        ),
         "views": tuple(kind for kind, _ in _unite_views(classes)[0]),
         "labelled_views": _unite_views(classes)[1],
         "cross_entropy_weight": min(cls.cross_entropy_weight for cls in classes),

@@ -87,6 +87,7 @@ class CRD(Method):
     teacher_reads = frozenset({"embedding"})
     terms: ClassVar[Mapping[str, float]] = {"contrast": 0.8}
     reads_index = True
+    single_label_terms: ClassVar[frozenset[str] | None] = frozenset(terms)
     student_memory: Tensor
     teacher_memory: Tensor
     normalizers: Tensor

@@ -10,6 +10,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from dropkd.contracts import Batch, Outputs, Pair
+from dropkd.errors import ConfigError
 from dropkd.functional.dropkd import LogitMode, Normalize, code_distance, logit_dropout_loss, normalize_code
 from dropkd.functional.dropout import Masks, Unit, draw_masks, drop
 from dropkd.functional.grids import pool_to_common_grid
@@ -86,6 +87,10 @@ class DropKD(Method):
         recipes/dropkd-paper-rates.yaml has the paper's. With all rates 0 and without reconstruct and domain it is
         :class:`KD` plus matching of projected maps. In evaluation mode nothing is dropped.
 
+        Where images have several labels, which the paper has none of, ``logit`` compares the sigmoids of each class, as
+        :class:`KD` does there, and ``domain`` is binary cross-entropy; both are means over classes. A dropped logit
+        is 0, which means undecided, so ``center_logits`` is without effect and ``standardize`` is refused.
+
     References:
         Lee, Hong, Shin, Ku, Ko, "Dropout Connects Transformers and CNNs: Transfer General Knowledge for
         Knowledge Distillation", WACV 2025.
@@ -103,6 +108,7 @@ class DropKD(Method):
     teacher_reads = frozenset({"logits", "maps"})
     terms: ClassVar[Mapping[str, float]] = {"logit": 1.0, "feature": 2.0, "reconstruct": 1.0, "domain": 0.5}
     label_space_terms: ClassVar[frozenset[str]] = frozenset({"logit"})
+    single_label_terms: ClassVar[frozenset[str] | None] = frozenset()
 
     def __init__(
         self,
@@ -127,6 +133,11 @@ class DropKD(Method):
         domain_sides: Sides = "teacher",
     ) -> None:
         super().__init__(pair)
+        if standardize and pair.multi_label:
+            raise ConfigError(
+                "method.standardize takes each image's mean logit away, which decides what is there and what isn't "
+                "where images have several labels. Leave it out."
+            )
         self.feature_rates = {"student": feature_rate_student, "teacher": feature_rate_teacher}
         self.logit_rates = {"student": logit_rate_student, "teacher": logit_rate_teacher}
         self.masks, self.feature_unit = masks, feature_unit
@@ -179,6 +190,7 @@ class DropKD(Method):
             masks=self.masks,
             mode=self.logit_mode,
             center=self.center_logits,
+            form="sigmoid" if self.pair.multi_label else "softmax",
         )
 
     def _compare_maps(
@@ -195,8 +207,9 @@ class DropKD(Method):
             if "reconstruct" in self.active:
                 terms["reconstruct"] = self._measure_rebuilt(projection, dropped, maps)
             if "domain" in self.active:
+                multi_label = self.pair.multi_label
                 answers = (projection.classify(side, dropped[side]) for side in self.classified)
-                terms["domain"] = _add(label_loss(answer, target) for answer in answers)
+                terms["domain"] = _add(label_loss(answer, target, multi_label=multi_label) for answer in answers)
             yield terms
 
     def _drop_codes(self, codes: dict[str, Tensor]) -> dict[str, Tensor]:

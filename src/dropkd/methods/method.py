@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dropkd.contracts import Batch, LabelChange, Outputs, Pair, Shapes
 from dropkd.errors import ConfigError, ModelError, did_you_mean
 
-__all__ = ["Method"]
+__all__ = ["Method", "refuse_multi_label"]
 
 
 class Method(nn.Module):
@@ -29,6 +29,9 @@ class Method(nn.Module):
         terms: the name of each loss term and its default weight.
         label_space_terms: the terms that compare teacher and student class by class, and so need a teacher
             with the student's classes.
+        single_label_terms: the terms that need one class for each image, since they compare softmaxes or read class
+            numbers; None: its ``label_space_terms``. Images with several labels are refused where such a term is
+            active.
         views: the kinds of view that it wants of each image. With two, the rows of :class:`Outputs` and
             :class:`Batch` hold the first view of all images, then the second; ``split(2)`` parts them.
         labelled_views: how many of these views, from the first, the engine's cross-entropy sees.
@@ -44,7 +47,8 @@ class Method(nn.Module):
         pair: the shapes of student and teacher.
 
     Raises:
-        ConfigError: the method reads a teacher and the pair has none.
+        ConfigError: the method reads a teacher and the pair has none, or the images have several labels and all of its
+            terms need one class for each.
         ModelError: the method reads a classifier's weight and that network has no linear classifier.
     """
 
@@ -52,6 +56,7 @@ class Method(nn.Module):
     teacher_reads: frozenset[str] = frozenset()
     terms: ClassVar[Mapping[str, float]] = {}
     label_space_terms: ClassVar[frozenset[str]] = frozenset()
+    single_label_terms: ClassVar[frozenset[str] | None] = None
     views: tuple[str, ...] = ("standard",)
     labelled_views: int = 1
     cross_entropy_weight: ClassVar[float] = 1.0
@@ -67,6 +72,19 @@ class Method(nn.Module):
         self._check_classifier("teacher", pair.teacher, self.teacher_reads)
         self.pair = pair
         self.active: frozenset[str] = frozenset(self.terms)
+        if not self.find_multi_label_terms():
+            self._check_labels()
+
+    @classmethod
+    def find_multi_label_terms(cls) -> frozenset[str]:
+        """Return the terms that images with several labels can be trained by."""
+        needs_one = cls.label_space_terms if cls.single_label_terms is None else cls.single_label_terms
+        return frozenset(cls.terms) - needs_one
+
+    def _check_labels(self) -> None:
+        refused = sorted(self.active - self.find_multi_label_terms())
+        if self.pair.multi_label and refused:
+            raise refuse_multi_label(type(self).__name__, refused)
 
     def _check_classifier(self, side: str, shapes: Shapes | None, reads: Collection[str]) -> None:
         if "classifier" in reads and shapes is not None and not shapes.has_classifier:
@@ -82,7 +100,8 @@ class Method(nn.Module):
         overrides it and freezes what no active term trains, so that no parameter waits for a gradient.
 
         Raises:
-            ConfigError: a name is not among the method's terms.
+            ConfigError: a name is not among the method's terms, or a term needs one class for each image and the
+                images have several labels.
         """
         for name in names:
             if name not in self.terms:
@@ -91,6 +110,7 @@ class Method(nn.Module):
                     f"{type(self).__name__} has no term {name!r}. Its terms: {known}.{did_you_mean(name, self.terms)}"
                 )
         self.active = frozenset(names)
+        self._check_labels()
         self.requires_grad_(bool(self.active))
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
@@ -114,7 +134,7 @@ class Method(nn.Module):
         return teacher
 
     def targets(self, batch: Batch) -> Tensor:
-        """Return the labels that the cross-entropy uses: (B,) classes or (B, K) shares.
+        """Return the labels that the cross-entropy uses: (B,) classes, or (B, K) shares or labels of 0 and 1.
 
         Relabelling overrides it.
         """
@@ -141,3 +161,24 @@ class Method(nn.Module):
         The few methods that change inference override it.
         """
         return student
+
+
+def refuse_multi_label(name: str, terms: Sequence[str]) -> ConfigError:
+    """Return the error of a method that images with several labels can't be trained by.
+
+    Args:
+        name: the method's.
+        terms: its active terms that need one class for each image.
+    """
+    # Which methods there are is the registry's knowledge, and it imports this module.
+    from dropkd.methods.registry import load_methods
+
+    taught = {key: cls for key, cls in load_methods()[0].items() if cls.teacher_reads}
+    fitting = {key: cls for key, cls in taught.items() if cls.find_multi_label_terms() == frozenset(cls.terms)}
+    features = [key for key, cls in fitting.items() if not cls.label_space_terms]
+    logits = [key for key in fitting if key not in features]
+    return ConfigError(
+        f"{name} needs one class for each image ({', '.join(terms)}), but these images have several labels or none. "
+        f"What learns from a teacher's logits here is {' or '.join(logits)}; of features, {', '.join(features)}; "
+        f"and several at once, as in kd+at."
+    )

@@ -101,6 +101,7 @@ class SCN(Method):
 
     student_reads = frozenset({"logits", "embedding"})
     terms: ClassVar[Mapping[str, float]] = {"weighted_cross_entropy": 1.0, "rank": 1.0}
+    single_label_terms: ClassVar[frozenset[str] | None] = frozenset(terms)
     cross_entropy_weight: ClassVar[float] = 0.0
     least_batch = 2
     labels: Tensor
