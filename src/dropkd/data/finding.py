@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from dropkd.data.arrow import list_tables
+from dropkd.data.arrow_opening import is_saved_table
 from dropkd.data.fer2013 import is_fer2013, list_fer2013
 from dropkd.data.folder import list_folder
 from dropkd.data.imagenet import is_imagenet, is_tiny_imagenet, list_imagenet, list_tiny_imagenet
@@ -18,6 +20,7 @@ __all__ = ["find_images"]
 
 # Folders that are more than folders of classes, by what is in them.
 _FOLDERS: tuple[tuple[Callable[[Path], bool], Callable[[Source], Listing]], ...] = (
+    (is_saved_table, list_tables),
     (is_raf_db, list_raf_db),
     (is_tiny_imagenet, list_tiny_imagenet),
     (is_imagenet, list_imagenet),
@@ -33,6 +36,8 @@ def find_images(source: Source) -> Listing:
     """
     if source.scheme == "torchvision":
         return list_torchvision(source)
+    if source.scheme == "hf":
+        return list_tables(source)
     path = source.path
     if path.suffix.lower() in MANIFEST_SUFFIXES and _is(Path.is_file, path):
         return list_fer2013(source) if is_fer2013(read_header(path)) else list_manifest(source)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropkd.data.reading import Readings
-from dropkd.data.stores import FileStore, ImageStore
+from dropkd.data.stores import FileStore, ImageStore, take_rows
 from dropkd.data.wording import enumerate_some
 from dropkd.errors import DataError
 
-__all__ = ["SPLITS", "SPLIT_NAMES", "WHOLE", "Listing"]
+__all__ = ["SPLITS", "SPLIT_NAMES", "WHOLE", "Listing", "sort_labels"]
 
 # The name under which a data set without splits keeps its images.
 WHOLE = "all"
@@ -92,6 +93,28 @@ class Listing:
         target = np.concatenate(targets).astype(np.int64)
         return cls(root, classes, paths, np.array(names, np.str_), target, tuple(notes), pixels=every)
 
+    @classmethod
+    def of_stored(
+        cls,
+        root: Path,
+        classes: tuple[str, ...],
+        paths: Sequence[Path],
+        splits: Sequence[str],
+        target: NDArray[np.int64],
+        store: ImageStore,
+        *,
+        notes: Iterable[str] = (),
+    ) -> Listing:
+        """Make a listing of the images of a store; they are put in the order that files would have."""
+        order = {name: k for k, name in enumerate((*SPLITS, WHOLE))}
+        labels = target.tolist()
+        rows = sorted(range(len(paths)), key=lambda i: (order[splits[i]], labels[i], paths[i]))
+        taken = np.array(rows, np.int64)
+        split = np.array([splits[i] for i in rows], np.str_)
+        return cls(
+            root, classes, [paths[i] for i in rows], split, target[taken], tuple(notes), store=take_rows(store, taken)
+        )
+
     @property
     def images(self) -> ImageStore:
         """What the images are read from; not for those out of one array."""
@@ -105,6 +128,17 @@ class Listing:
     def count(self, split: str) -> NDArray[np.int64]:
         """Return the number of images of each class of a split, (K,)."""
         return np.bincount(self.target[self.split == split], minlength=len(self.classes))
+
+    def leave_out_empty_classes(self) -> Listing:
+        """Return the listing without the classes that no image has, and with a note of them."""
+        found = np.unique(self.target)
+        if len(found) == len(self.classes):
+            return self
+        lost = [repr(name) for k, name in enumerate(self.classes) if k not in set(found.tolist())]
+        note = f"{len(lost)} of {len(self.classes)} classes have no image and are left out: {enumerate_some(lost, 5)}"
+        classes = tuple(self.classes[k] for k in found)
+        target = np.searchsorted(found, self.target).astype(np.int64)
+        return replace(self, classes=classes, target=target, notes=(*self.notes, note))
 
     def require_classes(self) -> Listing:
         """Return the listing itself, once it is sure that a classifier can be trained on it.
@@ -130,3 +164,15 @@ class Listing:
     def kind(self, split: str) -> str:
         """Return the same as a noun: ``val/ folder`` or ``val split``."""
         return f"{split}/ folder" if self.in_folders else f"{split} split"
+
+
+def sort_labels(labels: set[str]) -> tuple[str, ...]:
+    """Return labels in the order of their classes: by value where all are whole numbers, else as texts.
+
+    Example:
+        >>> sort_labels({"10", "9"}), sort_labels({"b", "10"})
+        (('9', '10'), ('10', 'b'))
+    """
+    if all(re.fullmatch(r"-?[0-9]+", label) for label in labels):
+        return tuple(sorted(labels, key=int))
+    return tuple(sorted(labels))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dropkd.data.listing import SPLIT_NAMES, WHOLE, Listing
+from dropkd.data.listing import SPLIT_NAMES, WHOLE, Listing, sort_labels
 from dropkd.data.rows import RowMistakes, read_lines
 from dropkd.data.source import Source
 from dropkd.data.wording import enumerate_some
@@ -69,7 +69,7 @@ def list_manifest(source: Source) -> Listing:
     mistakes.check()
     if not found:
         raise DataError(f"{str(file)!r} lists no images.")
-    classes = _sort_labels({label for *_, label in found})
+    classes = sort_labels({label for *_, label in found})
     numbers = {label: k for k, label in enumerate(classes)}
     notes = [f"ignored columns of the manifest: {enumerate_some(table.ignored, 5)}"] if table.ignored else []
     rows = ((path, split, numbers[label]) for path, split, label in found)
@@ -165,9 +165,3 @@ def _check_path(text: str) -> list[str]:
 
 def _refuse_split(split: str) -> str:
     return f"the split must be train, val or test, got {split!r}" if split else "the split is missing"
-
-
-def _sort_labels(labels: set[str]) -> tuple[str, ...]:
-    if all(re.fullmatch(r"-?[0-9]+", label) for label in labels):
-        return tuple(sorted(labels, key=int))
-    return tuple(sorted(labels))

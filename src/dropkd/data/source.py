@@ -1,4 +1,4 @@
-"""How the user names a data set: a place, or ``torchvision:NAME``, either with ``?option=value&option=value``."""
+"""How the user names a data set: a place or ``SCHEME:NAME``, either with ``?option=value&option=value``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dropkd.errors import ConfigError, did_you_mean
 
 __all__ = ["DEFAULT_ROOT", "Source", "absolute_source", "read_source"]
 
-_SCHEMES = ("torchvision",)
+_SCHEMES = ("torchvision", "hf")
 # Where the files of a set that is called by name are looked for: the field's custom.
 DEFAULT_ROOT = "data"
 
@@ -22,7 +22,7 @@ class Source:
     Args:
         text: the user's own words.
         place: the folder or the file; for a set that is called by name, that name.
-        scheme: ``torchvision`` for a set that is called by name, else empty.
+        scheme: ``torchvision`` for a set that is called by name, ``hf`` for tables of ``datasets``, else empty.
         options: what stood behind the question mark.
     """
 
@@ -34,7 +34,8 @@ class Source:
     @property
     def path(self) -> Path:
         """The folder or file; of a set that is called by name, the folder that its files are looked for in."""
-        return Path(self.options.get("root", DEFAULT_ROOT) if self.scheme else self.place).expanduser()
+        named = self.scheme == "torchvision"
+        return Path(self.options.get("root", DEFAULT_ROOT) if named else self.place).expanduser()
 
     def check_options(self, *known: str) -> None:
         """Make sure that there are no options but the known ones.
@@ -93,9 +94,12 @@ def absolute_source(text: str | Path) -> Path:
     """
     source = read_source(text)
     options = dict(source.options)
-    place = f"{source.scheme}:{source.place}" if source.scheme else str(source.path.absolute())
-    if source.scheme:
+    place = source.place
+    if source.scheme == "torchvision":
         options["root"] = str(source.path.absolute())
+    elif not source.scheme or _is_there(source.path):
+        place = str(source.path.absolute())
+    place = f"{source.scheme}:{place}" if source.scheme else place
     if "labels" in options and _is_there(labels := Path(options["labels"])):
         options["labels"] = str(labels.expanduser().absolute())
     return Path(place + ("?" + "&".join(f"{k}={v}" for k, v in options.items()) if options else ""))

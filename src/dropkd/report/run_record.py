@@ -112,7 +112,9 @@ class RunRecord:
     def pictures(self) -> Path | ListedPictures | None:
         """Return where the images are read from: a folder, or data that has to be listed first."""
         root = self.data_root
-        if root is None or root.is_dir():
+        first = next((path for answers in self.predictions.values() for path in answers.paths), "")
+        # A folder of tables or of shards holds the images, but not as files.
+        if root is None or (root.is_dir() and (not first or _is_file(root / first))):
             return root
         # Loads torch, which pages about folders do without.
         from dropkd.data.pictures import ListedPictures
@@ -141,6 +143,14 @@ class RunRecord:
         """Return a class's name, or ``class 3`` where nothing tells it."""
         known = self.classes is not None and 0 <= number < len(self.classes)
         return self.classes[number] if known and self.classes else f"class {number}"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # A name that is too long, say.
+        return False
 
 
 def read_run(folder: Path, *, with_baseline: bool = True) -> RunRecord:
