@@ -194,6 +194,11 @@ def test_a_wrong_value_is_named_with_what_is_wanted_and_what_was_got(recipe: Pat
             ["training.schedule=exponential"],
             "'training.schedule' is 'exponential', which needs 'training.decay_factor'",
         ),
+        (["training.final_lr=0.1", "training.lr=0.01"], "'training.final_lr' (0.1) is above 'training.lr' (0.01)"),
+        (
+            ["training.final_lr=0.1", "training.schedule=constant"],
+            "'training.final_lr' is where a cosine ends, but 'training.schedule' is 'constant'",
+        ),
         (["training.milestones=[3, 2]"], "'training.milestones' must grow, got [3, 2]"),
         (
             ["training.nesterov=true", "training.momentum=0"],

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from typing import Any
 
+import pytest
+
+from dropkd import api
 from dropkd.config import Config
 from dropkd.engine.observer import Observer
 from dropkd.engine.plan import evaluation_frame, training_view
 from dropkd.engine.setup import prepare_job
+from dropkd.errors import ConfigError
 
 
 def test_a_view_has_the_larger_input_but_is_not_blown_up_for_the_teacher() -> None:
@@ -36,3 +42,29 @@ def test_images_are_shifted_by_an_eighth_of_the_view_unless_the_user_says_how_fa
 ) -> None:
     recipes = [prepare_job(configure("plain", data__crop_padding=n), Observer()).recipe for n in (None, 0, 2)]
     assert [recipe.crop_padding for recipe in recipes] == [4, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "mistake"),
+    [
+        ({"training__final_lr": 0.5}, r"'training.final_lr' \(0.5\) is above 'training.lr' \(0.000707\)"),
+        (
+            {"training__warmup_epochs": 200, "training__epochs": None},
+            r"'training.warmup_epochs' \(200\) is more than 'training.epochs' \(100\)",
+        ),
+    ],
+)
+def test_what_does_not_go_with_a_value_that_was_filled_in_is_refused_in_words(
+    changes: dict[str, Any], mistake: str, configure: Callable[..., Config]
+) -> None:
+    with pytest.raises(ConfigError, match=mistake):
+        prepare_job(configure("plain", **changes), Observer())
+
+
+def test_the_learning_rate_ends_where_the_user_says(configure: Callable[..., Config]) -> None:
+    run = api.run(configure("plain", training__lr=0.01, training__final_lr=0.004, training__warmup_epochs=0))
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    rates = [line["lr"] for line in lines if line["event"] == "step"]
+    assert rates[0] == 0.01
+    assert rates == sorted(rates, reverse=True)
+    assert 0.004 < rates[-1] < 0.0045

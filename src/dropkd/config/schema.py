@@ -151,6 +151,7 @@ class TrainingConfig(_Section):
         momentum: of SGD.
         nesterov: Nesterov's form of SGD's momentum.
         schedule: how the learning rate falls; ``step`` needs ``milestones``, ``exponential`` a ``decay_factor``.
+        final_lr: where ``cosine`` ends; parts of the network that have a peak of their own end in proportion.
         warmup_epochs: epochs over which the learning rate grows from near 0; None: by the epochs.
         milestones: epochs at which ``step`` multiplies the rate by ``decay_factor``.
         decay_factor: see ``milestones``; with ``exponential`` it multiplies the rate after each epoch.
@@ -182,6 +183,7 @@ class TrainingConfig(_Section):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
     schedule: Literal["cosine", "step", "exponential", "constant"] = "cosine"
+    final_lr: NonNegative = 0.0
     warmup_epochs: float | None = Field(default=None, ge=0)
     milestones: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
     decay_factor: float = Field(default=0.1, gt=0, lt=1)
@@ -206,6 +208,12 @@ class TrainingConfig(_Section):
             raise ValueError("'training.schedule' is 'step', which needs 'training.milestones', as in [15, 18]")
         if self.schedule == "exponential" and "decay_factor" not in self.model_fields_set:
             raise ValueError("'training.schedule' is 'exponential', which needs 'training.decay_factor', as in 0.9")
+        if self.final_lr and self.schedule != "cosine":
+            raise ValueError(
+                f"'training.final_lr' is where a cosine ends, but 'training.schedule' is {self.schedule!r}"
+            )
+        if self.lr is not None and self.final_lr > self.lr:
+            raise ValueError(f"'training.final_lr' ({self.final_lr:g}) is above 'training.lr' ({self.lr:g})")
         if self.milestones != sorted(set(self.milestones)):
             raise ValueError(f"'training.milestones' must grow, got {self.milestones}")
         if self.nesterov and self.momentum == 0:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from dropkd.config import Config, DataConfig, TrainingConfig
+from dropkd.config.mistakes import Origins, describe_mistakes
 from dropkd.data import ImageData, default_image_size
 from dropkd.engine.imbalance import is_imbalanced
 from dropkd.errors import ConfigError
@@ -65,6 +66,9 @@ def resolve_config(config: Config, data: ImageData, *, native_input: Size | None
         data: the opened data set.
         native_input: (height, width) that the student's published weights were trained at, or None.
         cpus: processor cores that may be used for loading images.
+
+    Raises:
+        ConfigError: what was given does not go with what was filled in.
     """
     tree = config.model_dump()
     tree["data"]["image_size"] = _image_size(config, data, native_input)
@@ -73,7 +77,14 @@ def resolve_config(config: Config, data: ImageData, *, native_input: Size | None
         tree["data"]["workers"] = 0 if data.train.pack is not None else min(4, max(0, cpus - 1))
     tree["training"].update(_training_defaults(config, len(data.train)))
     tree["training"]["select_by"] = _choose_score(config.training, data)
-    return ResolvedConfig.model_validate(tree)
+    return _check(tree)
+
+
+def _check(tree: dict[str, object]) -> ResolvedConfig:
+    try:
+        return ResolvedConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(describe_mistakes(error, Origins()))) from None
 
 
 def _choose_score(training: TrainingConfig, data: ImageData) -> str:

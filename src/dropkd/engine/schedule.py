@@ -16,14 +16,15 @@ class Schedule:
     """A learning-rate schedule over optimiser steps.
 
     Args:
-        kind: ``cosine`` (half a cosine from 1 to 0 after the warm-up), ``step`` (times ``decay_factor`` after each
-            milestone), ``exponential`` (times ``decay_factor`` after each epoch) or ``constant``.
+        kind: ``cosine`` (half a cosine from 1 to ``final_factor`` after the warm-up), ``step`` (times ``decay_factor``
+            after each milestone), ``exponential`` (times ``decay_factor`` after each epoch) or ``constant``.
         total_steps: optimiser steps of the whole run.
         steps_per_epoch: optimiser steps of an epoch.
         warmup_steps: steps over which the factor rises linearly from 1 / warmup_steps to 1.
         milestones: epochs after which a ``step`` schedule decays, counted as epochs done: with 150 the 151st epoch is
             the first at the lower rate.
         decay_factor: factor at each milestone, or after each epoch.
+        final_factor: where a ``cosine`` would arrive one step after the last.
 
     Example:
         >>> Schedule("step", 10, 1, milestones=(5,), decay_factor=0.1).factor(5)
@@ -36,6 +37,7 @@ class Schedule:
     warmup_steps: int = 0
     milestones: Sequence[int] = ()
     decay_factor: float = 0.1
+    final_factor: float = 0.0
 
     def factor(self, step: int) -> float:
         """Return the factor on the base learning rate for the step with this number, counted from 0."""
@@ -43,7 +45,8 @@ class Schedule:
             return (step + 1) / self.warmup_steps
         if self.kind == "cosine":
             span = max(1, self.total_steps - self.warmup_steps)
-            return 0.5 * (1 + math.cos(math.pi * (step - self.warmup_steps) / span))
+            fallen = 0.5 * (1 + math.cos(math.pi * (step - self.warmup_steps) / span))
+            return self.final_factor + (1 - self.final_factor) * fallen
         epoch = step // self.steps_per_epoch
         if self.kind == "step":
             return float(self.decay_factor ** sum(epoch >= milestone for milestone in self.milestones))

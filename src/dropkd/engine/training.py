@@ -357,6 +357,7 @@ class Training:
             warmup_steps=round(training.warmup_epochs * self.updates_per_epoch),
             milestones=tuple(training.milestones),
             decay_factor=training.decay_factor,
+            final_factor=training.final_lr / training.lr,
         )
 
     def _new_tally(self) -> Tally:
