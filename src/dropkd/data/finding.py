@@ -16,7 +16,7 @@ from dropkd.data.raf_db import is_raf_db, list_raf_db
 from dropkd.data.source import Source
 from dropkd.data.torchvision_sets import list_torchvision
 
-__all__ = ["find_images"]
+__all__ = ["find_form", "find_images", "list_plain_folder"]
 
 # Folders that are more than folders of classes, by what is in them.
 _FOLDERS: tuple[tuple[Callable[[Path], bool], Callable[[Source], Listing]], ...] = (
@@ -34,18 +34,30 @@ def find_images(source: Source) -> Listing:
         DataError: what is there is no data set of a known form, or not a whole one.
         ConfigError: an option that this form does not have.
     """
+    return find_form(source)(source)
+
+
+def find_form(source: Source) -> Callable[[Source], Listing]:
+    """Return the function that lists the images of such a data set."""
     if source.scheme == "torchvision":
-        return list_torchvision(source)
+        return list_torchvision
     if source.scheme == "hf":
-        return list_tables(source)
+        return list_tables
     path = source.path
     if path.suffix.lower() in MANIFEST_SUFFIXES and _is(Path.is_file, path):
-        return list_fer2013(source) if is_fer2013(read_header(path)) else list_manifest(source)
-    for is_form, list_form in _FOLDERS:
-        if _is(is_form, path):
-            return list_form(source)
+        return list_fer2013 if is_fer2013(read_header(path)) else list_manifest
+    return next((list_form for is_form, list_form in _FOLDERS if _is(is_form, path)), list_plain_folder)
+
+
+def list_plain_folder(source: Source) -> Listing:
+    """Return the images of a folder of classes.
+
+    Raises:
+        DataError: the folder is no such.
+        ConfigError: there are no options.
+    """
     source.check_options()
-    return list_folder(path)
+    return list_folder(source.path)
 
 
 def _is(is_form: Callable[[Path], bool], path: Path) -> bool:

@@ -12,7 +12,7 @@ from dropkd.data.listing import SPLIT_NAMES, SPLITS, WHOLE, Listing
 from dropkd.data.wording import count_of, enumerate_some
 from dropkd.errors import DataError, did_you_mean
 
-__all__ = ["list_folder"]
+__all__ = ["Entries", "list_folder", "list_root", "note_ignored", "scan_folder"]
 
 # How far below the place where images belong misplaced ones are looked for.
 _SEARCH_DEPTH = 4
@@ -20,7 +20,9 @@ _LAYOUTS = "Expected: train/CLASS/* and test/CLASS/* (val/ too, if you have it),
 
 
 @dataclass
-class _Entries:
+class Entries:
+    """What a folder holds, but for what is hidden."""
+
     images: list[Path] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
@@ -50,27 +52,32 @@ def list_folder(root: Path, splits: Mapping[str, Path] | None = None, *, notes: 
         DataError: the folder is missing or empty, has one class, images lie too deep, or splits differ in
             classes.
     """
-    top = _list_root(root)
+    top = list_root(root)
     left, notes = _Leftovers(), list(notes)
     named = splits is None
     splits = _find_splits(root, top) if splits is None else splits
     if splits:
         left.others, left.loose = list(top.others), list(top.images)
         ignored = [f for f in top.folders if f not in splits.values()]
-        notes += _note(root, ignored, "folder beside train/", "folders beside train/")
+        notes += note_ignored(root, ignored, "folder beside train/", "folders beside train/")
     files = {name: _find_classes(folder, left) for name, folder in (splits or {WHOLE: root}).items()}
     _check_depth(root, top, left)
     classes = _check_classes(root, files, left, splits)
-    notes += _note(root, left.others, "file that is no image", "files that are no images")
-    notes += _note(root, left.loose, "image outside the class folders", "images outside the class folders")
-    notes += _note(root, left.empty, "folder without images", "folders without images")
+    notes += note_ignored(root, left.others, "file that is no image", "files that are no images")
+    notes += note_ignored(root, left.loose, "image outside the class folders", "images outside the class folders")
+    notes += note_ignored(root, left.empty, "folder without images", "folders without images")
     rows = (
         (path, split, label) for split in files for label, name in enumerate(classes) for path in files[split][name]
     )
     return Listing.of_files(root, classes, rows, notes=notes, in_folders=named)
 
 
-def _list_root(root: Path) -> _Entries:
+def list_root(root: Path) -> Entries:
+    """Return what is in a data folder.
+
+    Raises:
+        DataError: there is no such folder.
+    """
     try:
         present, is_folder = root.exists(), root.is_dir()
     except OSError as error:
@@ -83,11 +90,16 @@ def _list_root(root: Path) -> _Entries:
             f"the data must be a folder of images, got the file {str(root)!r}. Unpack archives first. The name "
             "of a manifest ends in .csv or .parquet."
         )
-    return _scan_folder(root)
+    return scan_folder(root)
 
 
-def _scan_folder(folder: Path) -> _Entries:
-    entries = _Entries()
+def scan_folder(folder: Path) -> Entries:
+    """Return what is in a folder, in order of name.
+
+    Raises:
+        DataError: it can't be read.
+    """
+    entries = Entries()
     try:
         with os.scandir(folder) as found:
             ordered = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
@@ -106,7 +118,7 @@ def _scan_folder(folder: Path) -> _Entries:
     return entries
 
 
-def _find_splits(root: Path, top: _Entries) -> dict[str, Path]:
+def _find_splits(root: Path, top: Entries) -> dict[str, Path]:
     """Return the folders of the splits, train first; none where the folders are classes."""
     splits: dict[str, Path] = {}
     for folder in top.folders:
@@ -118,7 +130,7 @@ def _find_splits(root: Path, top: _Entries) -> dict[str, Path]:
         if name:
             splits[name] = folder
     others = [f for f in top.folders if f not in splits.values()]
-    if others and not any(_scan_folder(f).folders for f in splits.values()):
+    if others and not any(scan_folder(f).folders for f in splits.values()):
         return {}  # a class may be called "train": its folder holds images, no folders
     if splits and "train" not in splits:
         have = ", ".join(f.name + "/" for f in splits.values())
@@ -128,12 +140,12 @@ def _find_splits(root: Path, top: _Entries) -> dict[str, Path]:
 
 def _find_classes(folder: Path, left: _Leftovers) -> dict[str, list[Path]]:
     """Return the images of each folder that has any, and note down what else is there."""
-    entries = _scan_folder(folder)
+    entries = scan_folder(folder)
     left.others += entries.others
     left.loose += entries.images
     classes: dict[str, list[Path]] = {}
     for class_folder in entries.folders:
-        inside = _scan_folder(class_folder)
+        inside = scan_folder(class_folder)
         deeper = _count_deeper(inside.folders)
         left.others += inside.others
         left.misplaced.update(deeper)
@@ -151,7 +163,7 @@ def _count_deeper(folders: Iterable[Path]) -> dict[Path, int]:
     for _ in range(_SEARCH_DEPTH):
         below: list[Path] = []
         for folder in level:
-            entries = _scan_folder(folder)
+            entries = scan_folder(folder)
             below += entries.folders
             if entries.images:
                 counts[folder] = len(entries.images)
@@ -159,7 +171,7 @@ def _count_deeper(folders: Iterable[Path]) -> dict[Path, int]:
     return counts
 
 
-def _check_depth(root: Path, top: _Entries, left: _Leftovers) -> None:
+def _check_depth(root: Path, top: Entries, left: _Leftovers) -> None:
     if not left.misplaced:
         return
     where = [f"{p.relative_to(root).as_posix()}/ ({count_of(n, 'image')})" for p, n in left.misplaced.items()]
@@ -210,7 +222,8 @@ def _compare_classes(
     return text
 
 
-def _note(root: Path, paths: list[Path], one: str, many: str) -> list[str]:
+def note_ignored(root: Path, paths: list[Path], one: str, many: str) -> list[str]:
+    """Return a note about files or folders that are passed over, or none where there are none."""
     return [f"ignored {_name_some(root, paths, one, many)}"] if paths else []
 
 

@@ -125,6 +125,18 @@ class Listing:
         """The path of each image from the root, with forward slashes."""
         return [path.relative_to(self.root).as_posix() for path in self.paths]
 
+    def take(self, rows: NDArray[np.int64]) -> Listing:
+        """Return the listing of these images alone, in this order."""
+        return replace(
+            self,
+            paths=[self.paths[i] for i in rows],
+            split=self.split[rows],
+            target=self.target[rows],
+            pixels=None if self.pixels is None else self.pixels[rows],
+            store=take_rows(self.store, rows),
+            readings=None if self.readings is None else self.readings.take(rows),
+        )
+
     def count(self, split: str) -> NDArray[np.int64]:
         """Return the number of images of each class of a split, (K,)."""
         return np.bincount(self.target[self.split == split], minlength=len(self.classes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from dropkd.data.augment import Augmentation
+from dropkd.data.batches import Batches, LoadedBatch, Renderer
 from dropkd.data.geometry import Pixels, fit_frame
 from dropkd.data.images import Picture, decode_from
 from dropkd.data.reading import PACK_BYTES
@@ -24,25 +22,10 @@ from dropkd.data.split import Pack, Split
 from dropkd.data.stores import ImageStore
 from dropkd.errors import ConfigError, DataError, DropKDError
 
-__all__ = ["EvalLoader", "LoadedBatch", "TrainLoader"]
+__all__ = ["EvalLoader", "Step", "TrainLoader"]
 
 # An epoch, the numbers of the images of one step, and how often each was shown before in this epoch.
-_Step = tuple[int, NDArray[np.int64], NDArray[np.int64]]
-
-
-@dataclass(frozen=True)
-class LoadedBatch:
-    """A batch as it comes from the loaders.
-
-    Args:
-        images: (V * B, 3, H, W) uint8 RGB, the views one after another, in channels-last memory order.
-        target: (V * B,) int64, the classes.
-        index: (V * B,) int64, the numbers of the images in their split.
-    """
-
-    images: Tensor
-    target: Tensor
-    index: Tensor
+Step = tuple[int, NDArray[np.int64], NDArray[np.int64]]
 
 
 class TrainLoader:
@@ -64,6 +47,7 @@ class TrainLoader:
             :class:`Augmentation`).
         drop_last: leave out a last step that is not full.
         sampling: ``shuffle``, ``balanced`` or ``square-root``; see :class:`~dropkd.data.sampling.EpochOrder`.
+        first: the number of the first image, for a split whose numbers go on from those of another one.
 
     Raises:
         ConfigError: an unknown view or sampling, or a batch size out of range.
@@ -82,6 +66,7 @@ class TrainLoader:
         views: tuple[str, ...] = ("standard",),
         drop_last: bool = False,
         sampling: str = "shuffle",
+        first: int = 0,
     ) -> None:
         _check_sizes(split, size, batch_size, workers)
         if drop_last and batch_size > len(split):
@@ -94,10 +79,12 @@ class TrainLoader:
         self.seed = seed
         self.drop_last = drop_last
         self.order = EpochOrder(split.targets, sampling, seed)
+        self.views = len(views)
         framed = recipe.augmentation != "resized-crop"
         source = _choose_source(split, size if framed else None)
         augmentation = Augmentation(recipe, size, seed, views)
-        self._batches = _Batches(_Renderer(source, split.targets, augmentation), workers)
+        self.renderer = _Renderer(source, split.targets, augmentation, first)
+        self._batches = Batches(self.renderer, workers)
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.split), self.batch_size)
@@ -107,9 +94,13 @@ class TrainLoader:
         """Return the steps of an epoch, from step ``start`` on. Take one epoch at a time."""
         if not 0 <= start <= len(self):
             raise ValueError(f"start must lie in 0..{len(self)}, got {start}")
+        return self._batches.load(self.plan(epoch)[start:])
+
+    def plan(self, epoch: int) -> list[Step]:
+        """Return what each step of an epoch shows."""
         index, repeat = self.order.draw(epoch)
         steps = zip(_cut_steps(index, self.batch_size), _cut_steps(repeat, self.batch_size), strict=True)
-        return self._batches.load([(epoch, i, r) for i, r in steps][start : len(self)])
+        return [(epoch, i, r) for i, r in steps][: len(self)]
 
 
 class EvalLoader:
@@ -127,7 +118,7 @@ class EvalLoader:
         self.split = split
         self.batch_size = batch_size
         renderer = _Renderer(_choose_source(split, size), split.targets, _Frames(size))
-        self._batches = _Batches(renderer, workers, keep_workers=False)
+        self._batches = Batches(renderer, workers, keep_workers=False)
 
     def __len__(self) -> int:
         return -(-len(self.split) // self.batch_size)
@@ -163,78 +154,30 @@ class _Stored:
         return decode_from(partial(self.store.read, index), str(self.paths[index]))
 
 
-class _Renderer(Dataset["LoadedBatch | DropKDError"]):
-    """Makes the batch of a step, here or in a worker."""
+class _Renderer(Renderer):
+    """Makes the batch of a step of one split."""
 
     def __init__(
-        self, source: _Stored | Pack, targets: NDArray[np.int64], augmentation: Augmentation | _Frames
+        self, source: _Stored | Pack, targets: NDArray[np.int64], augmentation: Augmentation | _Frames, first: int = 0
     ) -> None:
         self.source = source
         self.targets = targets
         self.augmentation = augmentation
+        self.first = first
+        self.decodes = isinstance(source, _Stored)
 
-    def __getitem__(self, step: _Step) -> LoadedBatch | DropKDError:
+    def __getitem__(self, step: Step) -> LoadedBatch | DropKDError:
         epoch, index, repeat = step
+        numbers = index + self.first
         try:
-            pixels = self.augmentation.render((self.source[i] for i in index.tolist()), index, epoch, repeat)
+            pixels = self.augmentation.render((self.source[i] for i in index.tolist()), numbers, epoch, repeat)
         except DropKDError as error:
             # Handed over as a value: raised in a worker, its text would come back wrapped in a stack trace.
             return error
         views = len(pixels)
         images = torch.from_numpy(pixels.reshape(-1, *pixels.shape[2:])).permute(0, 3, 1, 2)
-        target = torch.from_numpy(self.targets[index]).repeat(views)
-        return LoadedBatch(images, target, torch.from_numpy(index).repeat(views))
-
-
-class _Steps:
-    """The sampler of a DataLoader: the steps that were last asked for."""
-
-    def __init__(self) -> None:
-        self.steps: list[_Step] = []
-
-    def __iter__(self) -> Iterator[_Step]:
-        return iter(self.steps)
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-
-class _Batches:
-    """Loads steps, with worker processes where images are decoded from files."""
-
-    def __init__(self, renderer: _Renderer, workers: int, keep_workers: bool = True) -> None:
-        self.renderer = renderer
-        self.sampler = _Steps()
-        self.loader: DataLoader[LoadedBatch | DropKDError] | None = None
-        if workers and isinstance(renderer.source, _Stored):
-            self.loader = DataLoader(
-                renderer,
-                batch_size=None,
-                sampler=self.sampler,
-                num_workers=workers,
-                persistent_workers=keep_workers,
-                worker_init_fn=_ignore_interrupts,
-                # Without one of its own, the loader would draw from the global generator.
-                generator=torch.Generator(),
-            )
-
-    def load(self, steps: list[_Step]) -> Iterator[LoadedBatch]:
-        if not steps:
-            return
-        self.sampler.steps = steps
-        for batch in self.loader or map(self.renderer.__getitem__, steps):
-            if isinstance(batch, DropKDError):
-                try:
-                    raise batch
-                finally:
-                    # Error, traceback and frame would hold each other, and with them the workers.
-                    del batch
-            yield batch
-
-
-def _ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C to the main process, which still needs its workers to end the step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        target = torch.cat([torch.from_numpy(self.targets[index])] * views)
+        return LoadedBatch(images, target, torch.from_numpy(index + self.first).repeat(views))
 
 
 def _choose_source(split: Split, frame: tuple[int, int] | None) -> _Stored | Pack:

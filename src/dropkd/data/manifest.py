@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dropkd.contracts import NO_LABEL
 from dropkd.data.listing import SPLIT_NAMES, WHOLE, Listing, sort_labels
 from dropkd.data.rows import RowMistakes, read_lines
 from dropkd.data.source import Source
-from dropkd.data.wording import enumerate_some
+from dropkd.data.wording import count_of, enumerate_some
 from dropkd.errors import DataError, did_you_mean
 
-__all__ = ["MANIFEST_SUFFIXES", "list_manifest", "read_header"]
+__all__ = ["MANIFEST_SUFFIXES", "list_manifest", "list_unlabelled_manifest", "read_header"]
 
 MANIFEST_SUFFIXES = (".csv", ".parquet")
 _NEEDED, _COLUMNS = ("path", "label"), ("path", "label", "split")
@@ -76,6 +77,38 @@ def list_manifest(source: Source) -> Listing:
     return Listing.of_files(root, classes, rows, notes=notes).require_classes()
 
 
+def list_unlabelled_manifest(source: Source) -> Listing:
+    """Return the images of a manifest but for those of val and test; it needs no labels, and they are not read.
+
+    Raises:
+        DataError: the table can't be read, or rows lack a path, name a file twice or lead out of the folder.
+        ConfigError: there are no options.
+    """
+    source.check_options()
+    file = source.path
+    read = _read_parquet if file.suffix.lower() == ".parquet" else _read_csv
+    table = read(file, needed=("path",))
+    root, mistakes = file.parent, RowMistakes(file, table.unit)
+    splits = table.columns.get("split", [""] * len(table.numbers))
+    paths: list[Path] = []
+    seen: dict[str, int] = {}
+    held = 0
+    for number, text, split in zip(table.numbers, table.columns["path"], splits, strict=True):
+        problems, name = _check_path(text), "/".join(_parts(text))
+        if name in seen and not problems:
+            problems.append(f"{text!r} stands in {table.unit} {seen[name]} already")
+        seen.setdefault(name, number)
+        for problem in problems:
+            mistakes.add(number, problem)
+        is_held = SPLIT_NAMES.get(split.lower()) in ("val", "test")
+        held += is_held
+        if not problems and not is_held:
+            paths.append(root / name)
+    mistakes.check()
+    notes = [f"left out {count_of(held, 'image')} of val and test"] if held else []
+    return Listing.of_files(root, (), ((path, WHOLE, NO_LABEL) for path in paths), notes=notes)
+
+
 def read_header(file: Path) -> list[str]:
     """Return the names of a CSV file's columns, in lower case; empty where it can't be read."""
     try:
@@ -85,14 +118,14 @@ def read_header(file: Path) -> list[str]:
         return []
 
 
-def _read_csv(file: Path) -> _Table:
+def _read_csv(file: Path, needed: Sequence[str] = _NEEDED) -> _Table:
     reader = csv.reader(read_lines(file), strict=True)
     numbers: list[int] = []
     rows: list[list[str]] = []
     mistakes = RowMistakes(file)
     try:
         header = [name.strip().lower() for name in next(reader, [])]
-        places = _find_columns(file, header)
+        places = _find_columns(file, header, needed)
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
@@ -108,13 +141,13 @@ def _read_csv(file: Path) -> _Table:
     return _Table("line", numbers, columns, [name for name in header if name not in places])
 
 
-def _read_parquet(file: Path) -> _Table:
+def _read_parquet(file: Path, needed: Sequence[str] = _NEEDED) -> _Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         header = pq.read_schema(file).names
-        places = _find_columns(file, [name.strip().lower() for name in header])
+        places = _find_columns(file, [name.strip().lower() for name in header], needed)
         table = pq.read_table(file, columns=[header[k] for k in places.values()])
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"can't read the parquet file {str(file)!r}: {str(error).strip()}") from error
@@ -123,17 +156,18 @@ def _read_parquet(file: Path) -> _Table:
     return _Table("row", range(1, table.num_rows + 1), columns, ignored)
 
 
-def _find_columns(file: Path, header: Sequence[str]) -> dict[str, int]:
+def _find_columns(file: Path, header: Sequence[str], needed: Sequence[str]) -> dict[str, int]:
     """Return the places of the columns that count."""
     twice = [name for name in _COLUMNS if header.count(name) > 1]
     if twice:
         raise DataError(f"{str(file)!r} has {header.count(twice[0])} columns {twice[0]!r}. Keep one.")
-    missing = [name for name in _NEEDED if name not in header]
+    missing = [name for name in needed if name not in header]
     if missing:
         if len(header) == 1 and re.search(r"[;\t|]", header[0]):
             raise DataError(f"{str(file)!r}: commas must stand between the columns, the first line is {header[0]!r}.")
         raise DataError(
-            f"{str(file)!r} has no column {missing[0]!r}. A manifest has the columns path, label and perhaps split; "
+            f"{str(file)!r} has no column {missing[0]!r}. A manifest has the columns path, label and perhaps split"
+            f"{'; ' if 'label' in needed else ' (unlabelled images need no label); '}"
             f"this one has: {enumerate_some(header, 10) or 'none'}.{did_you_mean(missing[0], header)}"
         )
     return {name: header.index(name) for name in _COLUMNS if name in header}

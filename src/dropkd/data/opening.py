@@ -19,7 +19,7 @@ from dropkd.data.stores import take_rows
 from dropkd.data.wording import count_of
 from dropkd.errors import DataError
 
-__all__ = ["open_data", "read_listing"]
+__all__ = ["keep_readable", "make_split", "open_data", "read_listing"]
 
 _LOG = logging.getLogger(__name__)
 # How many unreadable files a message lists.
@@ -56,9 +56,10 @@ def open_data(
     listing = find_images(read_source(path))
     notes = list(listing.notes)
     readings = read_listing(listing, progress)
-    keep = _keep_readable(listing, readings, skip_unreadable, notes)
+    keep = keep_readable(listing, readings, skip_unreadable, notes)
+    _check_classes(listing, keep)
     rows = cut_splits(listing, keep, seed, validation_fraction, notes)
-    splits = {name: _make_split(name, listing, readings, np.flatnonzero(chosen)) for name, chosen in rows.items()}
+    splits = {name: make_split(name, listing, readings, np.flatnonzero(chosen)) for name, chosen in rows.items()}
     sizes = readings.sizes[keep]
     height, width = np.median(readings.sizes[rows["train"]], axis=0).astype(int).tolist()
     for note in notes:
@@ -76,7 +77,12 @@ def read_listing(listing: Listing, progress: Callable[[int, int], None] | None =
     return read_images(listing.images, progress) if listing.pixels is None else measure_pixels(listing.pixels)
 
 
-def _keep_readable(listing: Listing, readings: Readings, skip_unreadable: bool, notes: list[str]) -> NDArray[np.bool_]:
+def keep_readable(listing: Listing, readings: Readings, skip_unreadable: bool, notes: list[str]) -> NDArray[np.bool_]:
+    """Return which images can be read; a note says which can't.
+
+    Raises:
+        DataError: some can't, and they are not to be skipped.
+    """
     keep = np.ones(len(listing.paths), bool)
     root = str(listing.root)
     bad = sorted(readings.failures)
@@ -96,16 +102,20 @@ def _keep_readable(listing: Listing, readings: Readings, skip_unreadable: bool, 
             )
         what = f"{len(bad)} of {len(listing.paths)} images that can't be read" if not listing.mistakes else what
         notes.append(f"skipped {what} ({'; '.join(listed)})")
+    return keep
+
+
+def _check_classes(listing: Listing, keep: NDArray[np.bool_]) -> None:
     for name in np.unique(listing.split).tolist():
         counts = np.bincount(listing.target[keep & (listing.split == name)], minlength=len(listing.classes))
         if not counts.all():
             lost = ", ".join(repr(listing.classes[k]) for k in np.flatnonzero(counts == 0))
             where = "" if name == WHOLE else f" in {listing.place(name)}"
-            raise DataError(f"{root!r}: no image of class {lost} can be read{where}.")
-    return keep
+            raise DataError(f"{str(listing.root)!r}: no image of class {lost} can be read{where}.")
 
 
-def _make_split(name: str, listing: Listing, readings: Readings, rows: NDArray[np.int64]) -> Split:
+def make_split(name: str, listing: Listing, readings: Readings, rows: NDArray[np.int64]) -> Split:
+    """Return these images of a listing as a split."""
     paths = tuple(listing.paths[i] for i in rows)
     digests = tuple(readings.digests[i] for i in rows)
     pack = None if readings.pixels is None else Pack(readings.pixels, rows)

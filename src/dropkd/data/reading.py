@@ -43,6 +43,12 @@ class Readings:
     digests: list[bytes]
     pixels: NDArray[np.uint8] | None
 
+    def take(self, rows: NDArray[np.int64]) -> Readings:
+        """Return what reading these images alone would have given."""
+        failures = {new: self.failures[old] for new, old in enumerate(rows.tolist()) if old in self.failures}
+        pixels = None if self.pixels is None else self.pixels[rows]
+        return Readings(failures, self.sizes[rows], [self.digests[i] for i in rows], pixels)
+
 
 def read_images(
     store: ImageStore, progress: Callable[[int, int], None] | None = None, *, pack: bool = True

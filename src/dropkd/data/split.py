@@ -27,6 +27,11 @@ class Pack:
     array: NDArray[np.uint8]
     rows: NDArray[np.int64]
 
+    @cached_property
+    def digests(self) -> tuple[bytes, ...]:
+        """The SHA-256 of each image's pixels."""
+        return tuple(hashlib.sha256(self.array[row].tobytes()).digest() for row in self.rows)
+
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         """Return the pixels of an image of the split, (H, W, 3)."""
         pixels: NDArray[np.uint8] = self.array[self.rows[index]]
@@ -73,6 +78,12 @@ class Split:
         return tuple(path.as_posix() for path in inside)
 
     @cached_property
+    def contents(self) -> tuple[bytes, ...]:
+        """The SHA-256 of each file's content, read where it is not known."""
+        read = self.images.read
+        return self.digests or tuple(hashlib.sha256(read(i)).digest() for i in range(len(self)))
+
+    @cached_property
     def class_counts(self) -> NDArray[np.int64]:
         """The number of images of each class, (K,)."""
         return np.bincount(self.targets, minlength=len(self.classes)).astype(np.int64)
@@ -94,10 +105,8 @@ class Split:
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over the class names and each image's relative path and content."""
-        read = self.images.read
-        digests = self.digests or tuple(hashlib.sha256(read(i)).digest() for i in range(len(self)))
         whole = hashlib.sha256("\0".join(self.classes).encode())
-        for path, digest in zip(self.relative_paths, digests, strict=True):
+        for path, digest in zip(self.relative_paths, self.contents, strict=True):
             whole.update(b"\0" + path.encode(errors="surrogateescape") + b"\0" + digest)
         return whole.hexdigest()
 

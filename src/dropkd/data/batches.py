@@ -1,0 +1,93 @@
+"""Batches as they come from the loaders, made here or by worker processes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dropkd.errors import DropKDError
+
+__all__ = ["Batches", "LoadedBatch", "Renderer"]
+
+
+@dataclass(frozen=True)
+class LoadedBatch:
+    """A batch as it comes from the loaders.
+
+    Args:
+        images: (V * B, 3, H, W) uint8 RGB, the views one after another, in channels-last memory order.
+        target: (V * B,) int64, the classes.
+        index: (V * B,) int64, the numbers of the images in their split.
+    """
+
+    images: Tensor
+    target: Tensor
+    index: Tensor
+
+
+class Renderer(Dataset["LoadedBatch | DropKDError"]):
+    """Makes the batch of a step, here or in a worker; ``decodes`` says whether it reads images from files."""
+
+    decodes: bool
+
+
+class _Steps:
+    """The sampler of a DataLoader: the steps that were last asked for."""
+
+    def __init__(self) -> None:
+        self.steps: list[Any] = []
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+class Batches:
+    """Loads steps, with worker processes where images are decoded from files."""
+
+    def __init__(self, renderer: Renderer, workers: int, keep_workers: bool = True) -> None:
+        self.renderer = renderer
+        self.sampler = _Steps()
+        self.loader: DataLoader[LoadedBatch | DropKDError] | None = None
+        if workers and renderer.decodes:
+            self.loader = DataLoader(
+                renderer,
+                batch_size=None,
+                sampler=self.sampler,
+                num_workers=workers,
+                persistent_workers=keep_workers,
+                worker_init_fn=_ignore_interrupts,
+                # Without one of its own, the loader would draw from the global generator.
+                generator=torch.Generator(),
+            )
+
+    def load(self, steps: list[Any]) -> Iterator[LoadedBatch]:
+        """Yield the batches of these steps.
+
+        Raises:
+            DropKDError: an image can't be read any more.
+        """
+        if not steps:
+            return
+        self.sampler.steps = steps
+        for batch in self.loader or map(self.renderer.__getitem__, steps):
+            if isinstance(batch, DropKDError):
+                try:
+                    raise batch
+                finally:
+                    # Error, traceback and frame would hold each other, and with them the workers.
+                    del batch
+            yield batch
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Leave Ctrl-C to the main process, which still needs its workers to end the step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
