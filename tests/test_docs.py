@@ -46,7 +46,9 @@ def test_every_recipe_parses(recipe: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [*PAGES, *sorted((ROOT / "docs" / "methods").glob("*.md"))], ids=lambda page: page.name
+    "page",
+    [*PAGES, *sorted((ROOT / "docs" / "methods").glob("*.md")), *sorted((ROOT / "recipes").rglob("*.md"))],
+    ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_links_within_the_project_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+?)\)", page.read_text(encoding="utf-8"))
