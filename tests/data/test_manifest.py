@@ -121,7 +121,7 @@ def test_all_wrong_rows_are_said_at_once(pool: Path) -> None:
     ("header", "message"),
     [
         ("file,label", r"has no column 'path'\. .*this one has: file, label\."),
-        ("path,labels", r"has no column 'label'.*Did you mean 'labels'\?"),
+        ("path,lable", r"has no column 'label'.*Did you mean 'lable'\?"),
         ("path;label", r"commas must stand between the columns, the first line is 'path;label'"),
         ("path,label,path", r"has 2 columns 'path'"),
         ("", r"has no column 'path'.*this one has: none"),
@@ -167,6 +167,6 @@ def test_what_is_no_parquet_file_is_refused(pool: Path) -> None:
         open_data(write(pool, "path,label\n", "list.parquet"))
 
 
-def test_a_manifest_has_no_options(pool: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown option 'labels'"):
-        open_data(f"{write(pool, rows())}?labels=x")
+def test_an_unknown_option_of_a_manifest_is_named(pool: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown option 'label'.*Did you mean 'labels'\?"):
+        open_data(f"{write(pool, rows())}?label=x")

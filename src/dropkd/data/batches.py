@@ -22,7 +22,7 @@ class LoadedBatch:
 
     Args:
         images: (V * B, 3, H, W) uint8 RGB, the views one after another, in channels-last memory order.
-        target: (V * B,) int64, the classes.
+        target: (V * B,) int64, the classes, or (V * B, K) float32 of 0 and 1 where images have several labels.
         index: (V * B,) int64, the numbers of the images in their split.
     """
 

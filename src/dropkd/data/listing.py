@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dropkd.data.labels import Targets, count_labels, mark_labels
 from dropkd.data.reading import Readings
 from dropkd.data.stores import FileStore, ImageStore, take_rows
 from dropkd.data.wording import enumerate_some
@@ -34,7 +35,7 @@ class Listing:
         classes: the names of the classes in the order of the logits.
         paths: the files. Where images come out of one array, names below the root that nothing lies at.
         split: (N,) ``train``, ``val`` or ``test``, or ``WHOLE`` for all of them.
-        target: (N,) int64, the class of each.
+        target: (N,) int64, the class of each, or (N, K) float32 of 0 and 1 where images have several labels.
         notes: what the user should know.
         in_folders: whether the splits are folders of the root, which is how messages then call them.
         pixels: (N, H, W, 3) uint8 where the images come out of one array, else None.
@@ -48,7 +49,7 @@ class Listing:
     classes: tuple[str, ...]
     paths: list[Path]
     split: NDArray[np.str_]
-    target: NDArray[np.int64]
+    target: Targets
     notes: tuple[str, ...] = ()
     in_folders: bool = False
     pixels: NDArray[np.uint8] | None = None
@@ -72,6 +73,22 @@ class Listing:
         split = np.array([name for _, name, _ in ordered], np.str_)
         target = np.array([label for _, _, label in ordered], np.int64)
         return cls(root, classes, [path for path, _, _ in ordered], split, target, tuple(notes), in_folders)
+
+    @classmethod
+    def of_label_sets(
+        cls,
+        root: Path,
+        classes: tuple[str, ...],
+        rows: Iterable[tuple[Path, str, Sequence[int]]],
+        *,
+        notes: Iterable[str] = (),
+    ) -> Listing:
+        """Make a listing of (path, split, classes) rows of several labels or none; in order by split and path."""
+        order = {name: k for k, name in enumerate((*SPLITS, WHOLE))}
+        ordered = sorted(rows, key=lambda row: (order[row[1]], row[0]))
+        split = np.array([name for _, name, _ in ordered], np.str_)
+        target = mark_labels([numbers for *_, numbers in ordered], len(classes))
+        return cls(root, classes, [path for path, _, _ in ordered], split, target, tuple(notes))
 
     @classmethod
     def of_pixels(
@@ -139,7 +156,19 @@ class Listing:
 
     def count(self, split: str) -> NDArray[np.int64]:
         """Return the number of images of each class of a split, (K,)."""
-        return np.bincount(self.target[self.split == split], minlength=len(self.classes))
+        return count_labels(self.target[self.split == split], len(self.classes))
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return self.target.ndim == 2
+
+    def needs_classes(self, split: str) -> bool:
+        """Whether each class needs an image in a split: in training always, elsewhere where each image has one class.
+
+        Of several labels, rare ones may be absent from a test split, and count in no mean there.
+        """
+        return not self.multi_label or split in ("train", WHOLE)
 
     def leave_out_empty_classes(self) -> Listing:
         """Return the listing without the classes that no image has, and with a note of them."""
@@ -164,7 +193,7 @@ class Listing:
             raise DataError(f"{str(self.root)!r} has one class, {self.classes[0]!r}; a classifier needs two at least.")
         for split in dict.fromkeys(self.split.tolist()):
             lost = [repr(self.classes[k]) for k in np.flatnonzero(self.count(split) == 0)]
-            if lost:
+            if lost and self.needs_classes(split):
                 where = "" if split == WHOLE else f" in {self.place(split)}"
                 raise DataError(f"{str(self.root)!r}: there is no image of class {enumerate_some(lost, 10)}{where}.")
         return self

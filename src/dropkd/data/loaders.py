@@ -15,6 +15,7 @@ from dropkd.data.augment import Augmentation
 from dropkd.data.batches import Batches, LoadedBatch, Renderer
 from dropkd.data.geometry import Pixels, fit_frame
 from dropkd.data.images import Picture, decode_from
+from dropkd.data.labels import Targets
 from dropkd.data.reading import PACK_BYTES
 from dropkd.data.recipe import Recipe
 from dropkd.data.sampling import EpochOrder
@@ -158,7 +159,7 @@ class _Renderer(Renderer):
     """Makes the batch of a step of one split."""
 
     def __init__(
-        self, source: _Stored | Pack, targets: NDArray[np.int64], augmentation: Augmentation | _Frames, first: int = 0
+        self, source: _Stored | Pack, targets: Targets, augmentation: Augmentation | _Frames, first: int = 0
     ) -> None:
         self.source = source
         self.targets = targets

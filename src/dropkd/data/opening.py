@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropkd.data.finding import find_images
+from dropkd.data.labels import count_labels
 from dropkd.data.listing import WHOLE, Listing
 from dropkd.data.reading import Readings, measure_pixels, read_images
 from dropkd.data.source import read_source
@@ -107,8 +108,8 @@ def keep_readable(listing: Listing, readings: Readings, skip_unreadable: bool, n
 
 def _check_classes(listing: Listing, keep: NDArray[np.bool_]) -> None:
     for name in np.unique(listing.split).tolist():
-        counts = np.bincount(listing.target[keep & (listing.split == name)], minlength=len(listing.classes))
-        if not counts.all():
+        counts = count_labels(listing.target[keep & (listing.split == name)], len(listing.classes))
+        if not counts.all() and listing.needs_classes(name):
             lost = ", ".join(repr(listing.classes[k]) for k in np.flatnonzero(counts == 0))
             where = "" if name == WHOLE else f" in {listing.place(name)}"
             raise DataError(f"{str(listing.root)!r}: no image of class {lost} can be read{where}.")

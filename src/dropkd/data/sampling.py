@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropkd.data import counters
+from dropkd.data.labels import Targets
 from dropkd.errors import ConfigError, did_you_mean
 
 __all__ = ["SAMPLINGS", "EpochOrder", "count_draws"]
@@ -44,7 +45,7 @@ class EpochOrder:
         (array([2, 2]), [0, 1])
     """
 
-    def __init__(self, targets: NDArray[np.int64], sampling: str, seed: int) -> None:
+    def __init__(self, targets: Targets, sampling: str, seed: int) -> None:
         if sampling not in SAMPLINGS:
             raise ConfigError(
                 f"unknown data.sampling {sampling!r}. There are: {', '.join(SAMPLINGS)}."

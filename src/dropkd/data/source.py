@@ -100,8 +100,10 @@ def absolute_source(text: str | Path) -> Path:
     elif not source.scheme or _is_there(source.path):
         place = str(source.path.absolute())
     place = f"{source.scheme}:{place}" if source.scheme else place
-    if "labels" in options and _is_there(labels := Path(options["labels"])):
-        options["labels"] = str(labels.expanduser().absolute())
+    # Of a manifest, labels is a column, and classes may be a file.
+    named = "classes" if source.path.suffix.lower() in (".csv", ".parquet") else "labels"
+    if named in options and _is_there(file := Path(options[named])):
+        options[named] = str(file.expanduser().absolute())
     return Path(place + ("?" + "&".join(f"{k}={v}" for k, v in options.items()) if options else ""))
 
 

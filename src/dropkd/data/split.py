@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dropkd.data.labels import Targets, count_labels
 from dropkd.data.stores import FileStore, ImageStore, take_rows
 
 __all__ = ["ImageData", "Pack", "Split"]
@@ -45,7 +46,8 @@ class Split:
     Args:
         name: ``train``, ``val`` or ``test``.
         paths: the files, or the names of what comes out of a store.
-        targets: (N,) int64, the class of each image.
+        targets: (N,) int64, the class of each image, or (N, K) float32 of 0 and 1 where images have several
+            labels or none.
         classes: the names of the classes.
         root: the folder that :attr:`relative_paths` start from.
         digests: the SHA-256 of each file's content as read at opening; empty to read the files when it is
@@ -56,7 +58,7 @@ class Split:
 
     name: str
     paths: tuple[Path, ...]
-    targets: NDArray[np.int64]
+    targets: Targets
     classes: tuple[str, ...] = ()
     root: Path = Path()
     digests: tuple[bytes, ...] = ()
@@ -86,7 +88,12 @@ class Split:
     @cached_property
     def class_counts(self) -> NDArray[np.int64]:
         """The number of images of each class, (K,)."""
-        return np.bincount(self.targets, minlength=len(self.classes)).astype(np.int64)
+        return count_labels(self.targets, len(self.classes))
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return self.targets.ndim == 2
 
     def take(self, rows: NDArray[np.int64]) -> Split:
         """Return the split of these rows alone, in this order."""
@@ -104,10 +111,13 @@ class Split:
         return self.take(np.unique(np.linspace(0, len(self) - 1, min(images, len(self))).round().astype(np.int64)))
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over the class names and each image's relative path and content."""
+        """Return a SHA-256 over the class names and each image's relative path and content, and over several labels."""
         whole = hashlib.sha256("\0".join(self.classes).encode())
         for path, digest in zip(self.relative_paths, self.contents, strict=True):
             whole.update(b"\0" + path.encode(errors="surrogateescape") + b"\0" + digest)
+        if self.multi_label:
+            # No folder tells these labels.
+            whole.update(b"\0" + self.targets.astype(np.uint8).tobytes())
         return whole.hexdigest()
 
 
@@ -134,6 +144,11 @@ class ImageData:
     native_size: tuple[int, int]
     uniform: bool
     notes: tuple[str, ...] = ()
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return self.train.multi_label
 
     @property
     def splits(self) -> tuple[Split, ...]:
