@@ -12,8 +12,9 @@ import pytest
 import torch
 from small_training import build_distiller, draw_views, list_trained
 
-from dropkd.config import Config, load_config
+from dropkd.config import Config, FinetuneConfig, load_config
 from dropkd.engine.distiller import Distiller
+from dropkd.engine.finetuning import FineTuning
 from dropkd.engine.observer import Observer
 from dropkd.engine.optimizer import make_optimizer
 from dropkd.engine.plan import ResolvedTraining
@@ -65,7 +66,8 @@ def go_back(distiller: Distiller) -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_all_that_a_method_trains_is_in_the_optimiser_once(name: str, optimizer: str) -> None:
     distiller = build_distiller(name)
-    groups = make_optimizer(distiller, resolve_training(optimizer)).param_groups
+    finetuning = FineTuning(distiller, FinetuneConfig(), resolve_training(optimizer))
+    groups = make_optimizer(finetuning).param_groups
     optimised = [id(parameter) for group in groups for parameter in group["params"]]
     assert len(optimised) == len(set(optimised))
     assert {id(parameter) for parameter in list_trained(distiller.method).values()} <= set(optimised)
@@ -78,7 +80,9 @@ def test_all_that_a_method_trains_is_in_the_norm_that_the_engine_clips(
     teacher = build_network("cifar_resnet14", num_classes=3, image_size=(28, 28))
     job = prepare_job(configure(name, clothes), Observer(), teacher=teacher)
     loader = job.train_loader()
-    training = Training(job.config, tmp_path, job.distiller, loader, None, None, job.fabric, Observer(), "")
+    training = Training(
+        job.config, tmp_path, job.distiller, job.finetuning, loader, None, None, job.fabric, Observer(), ""
+    )
     trained = list_trained(job.distiller.train())
     before = {key: parameter.detach().clone() for key, parameter in trained.items()}
     training._step(next(iter(loader.epoch(0))))
@@ -104,5 +108,5 @@ def test_all_that_a_method_trains_changes_in_one_step(name: str) -> None:
     distiller = build_distiller(name)
     before = {key: parameter.detach().clone() for key, parameter in list_trained(distiller.method).items()}
     go_back(distiller)
-    make_optimizer(distiller, resolve_training("adamw")).step()
+    make_optimizer(FineTuning(distiller, FinetuneConfig(), resolve_training("adamw"))).step()
     assert [key for key, p in list_trained(distiller.method).items() if torch.equal(p, before[key])] == []

@@ -22,11 +22,13 @@ __all__ = [
     "Epochs",
     "ImageSize",
     "LabelMap",
+    "LayerDecay",
     "Lr",
     "Output",
     "Overwrite",
     "Patience",
     "Pretrained",
+    "ProbeEpochs",
     "Sampling",
     "Seed",
     "Set",
@@ -126,6 +128,24 @@ Pretrained = Annotated[
         show_default=False,
     ),
 ]
+ProbeEpochs = Annotated[
+    int | None,
+    typer.Option(
+        "--probe-epochs",
+        metavar="N",
+        help="Train the classifier alone in the first N epochs. Default: 0.",
+        rich_help_panel=_TRAIN,
+    ),
+]
+LayerDecay = Annotated[
+    float | None,
+    typer.Option(
+        "--layer-decay",
+        metavar="X",
+        help="Each layer's rate is X times that of the layer above it, e.g. 0.75. Default: 1, all alike.",
+        rich_help_panel=_TRAIN,
+    ),
+]
 Patience = Annotated[
     int | None,
     typer.Option(
@@ -211,6 +231,8 @@ _KEYS = {
     "epochs": ("training.epochs", "--epochs"),
     "batch_size": ("training.batch_size", "--batch-size"),
     "lr": ("training.lr", "--lr"),
+    "probe_epochs": ("finetune.probe_epochs", "--probe-epochs"),
+    "layer_decay": ("finetune.layer_decay", "--layer-decay"),
     "patience": ("training.patience", "--patience"),
     "class_weights": ("training.class_weights", "--class-weights"),
     "sampling": ("data.sampling", "--sampling"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -14,8 +14,11 @@ from rich.table import Column
 from rich.text import Text
 
 from dropkd.cli.console import output
-from dropkd.cli.tables import say_time
+from dropkd.cli.tables import print_rates, say_time
 from dropkd.engine.observer import Observer
+
+if TYPE_CHECKING:
+    from dropkd.engine.finetuning import RateRow
 
 __all__ = ["Progress", "describe_epoch"]
 
@@ -62,6 +65,10 @@ class Progress(Observer):
     def on_warning(self, text: str) -> None:
         """Print a line that stands out."""
         self.console.print(Text.assemble(("warning: ", "bold yellow"), text), soft_wrap=True)
+
+    def on_rates(self, rows: Sequence[RateRow], by: str) -> None:
+        """Print what is trained when, and at which rate."""
+        print_rates(rows, by)
 
     def on_start(self, *, title: str, epochs: int, steps_per_epoch: int, first_step: int) -> None:
         """Open the bar of a training."""
@@ -115,7 +122,7 @@ def describe_epoch(record: Mapping[str, Any], title: str, epochs: int) -> Text:
     train, val = record["train"], record["val"]
     width = len(str(epochs))
     parts = [
-        f"{title}  epoch {record['epoch'] + 1:>{width}}/{epochs}",
+        f"{title}  epoch {record['epoch'] + 1:>{width}}/{epochs}{' (probe)' if record.get('probe') else ''}",
         f"loss {train['loss']:.3f}",
         f"train {100 * train['accuracy']:5.2f} %",
     ]

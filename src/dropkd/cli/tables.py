@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from rich.text import Text
 from dropkd.cli.console import output
 
 if TYPE_CHECKING:
+    from dropkd.engine.finetuning import RateRow
     from dropkd.engine.rehearsal import DryRun
     from dropkd.run import Run
 
@@ -25,6 +26,7 @@ __all__ = [
     "print_heading",
     "print_line",
     "print_outcome",
+    "print_rates",
     "print_scores",
     "say_percent",
     "say_time",
@@ -126,6 +128,23 @@ def print_compound_scores(scores: Mapping[str, Mapping[str, Any]], title: str) -
         print_line("basic", f"{basic}, as the run measured them")
 
 
+def print_rates(rows: Sequence[RateRow], by: str) -> None:
+    """Print what is trained when, and at which peak rate.
+
+    Args:
+        rows: a line for each part.
+        by: what orders the layers.
+    """
+    table = make_table("trained", "parameters", "peak rate", "when", figures=False)
+    for row in rows:
+        rate = "-" if not row.highest else f"{row.highest:.3g}"
+        rate = rate if row.lowest == row.highest else f"{row.lowest:.3g} to {rate}"
+        add_row(table, row.part, f"{row.parameters:,}", rate, row.note)
+    output.print(table)
+    if any(row.part.startswith("layer") for row in rows):
+        print_line("layers", f"by {by}")
+
+
 def print_dry_run(plan: DryRun) -> None:
     """Print what a run would do and what it would cost."""
     output.print(Syntax(plan.config, "yaml", background_color="default"))
@@ -136,6 +155,7 @@ def print_dry_run(plan: DryRun) -> None:
             add_row(table, name, f"{plan.parameters[name]:,}", shapes.logits, maps, shapes.embedding)
     add_row(table, "method", f"{plan.parameters['method']:,}", "", "", "")
     output.print(table)
+    print_rates(plan.rates, plan.layers_by)
     print_line("images", ", ".join(f"{count:,} {split}" for split, count in plan.images.items()))
     print_line("steps", f"{plan.steps:,}, {1000 * plan.seconds_per_step:.0f} ms each")
     print_line("time", f"about {say_time(plan.seconds)}, by a few real steps")

@@ -31,6 +31,8 @@ def train(
     epochs: flags.Epochs = None,
     batch_size: flags.BatchSize = None,
     lr: flags.Lr = None,
+    probe_epochs: flags.ProbeEpochs = None,
+    layer_decay: flags.LayerDecay = None,
     patience: flags.Patience = None,
     class_weights: flags.ClassWeights = None,
     sampling: flags.Sampling = None,
@@ -50,6 +52,8 @@ def train(
     Examples:
       dropkd train photos --model resnet18
       dropkd train photos --model vit_small_patch16_224 --output runs/teacher
+      dropkd train faces --model vit_small_patch16_224 --probe-epochs 5 --layer-decay 0.75 --patience 10
+      dropkd train faces --model resnet50 --sampling balanced --set finetune.freeze=embeddings
       dropkd train photos --model resnet18 --set training.optimizer=sgd --dry-run
     """
     settings = flags.assemble_config(context.params)
@@ -91,6 +95,8 @@ def distill(
     epochs: flags.Epochs = None,
     batch_size: flags.BatchSize = None,
     lr: flags.Lr = None,
+    probe_epochs: flags.ProbeEpochs = None,
+    layer_decay: flags.LayerDecay = None,
     patience: flags.Patience = None,
     class_weights: flags.ClassWeights = None,
     sampling: flags.Sampling = None,

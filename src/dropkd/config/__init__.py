@@ -6,6 +6,7 @@ from dropkd.config.loading import dump_config, load_config, update_config
 from dropkd.config.schema import (
     Config,
     DataConfig,
+    FinetuneConfig,
     MethodConfig,
     StudentConfig,
     TeacherConfig,
@@ -15,6 +16,7 @@ from dropkd.config.schema import (
 __all__ = [
     "Config",
     "DataConfig",
+    "FinetuneConfig",
     "MethodConfig",
     "StudentConfig",
     "TeacherConfig",

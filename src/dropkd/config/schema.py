@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-__all__ = ["Config", "DataConfig", "MethodConfig", "StudentConfig", "TeacherConfig", "TrainingConfig"]
+__all__ = ["Config", "DataConfig", "FinetuneConfig", "MethodConfig", "StudentConfig", "TeacherConfig", "TrainingConfig"]
 
 
 def _read_image_size(value: Any) -> Any:
@@ -30,10 +30,16 @@ def _read_precision(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
+def _read_patterns(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ImageSize = Annotated[int | tuple[int, int] | None, BeforeValidator(_read_image_size)]
 Precision = Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_read_precision)]
+# One pattern need not be a list.
+Patterns = Annotated[list[str], BeforeValidator(_read_patterns)]
 # Paths come as text from YAML, which strict checking would refuse.
 FilePath = Annotated[Path, Field(strict=False)]
 
@@ -224,6 +230,55 @@ class TrainingConfig(_Section):
         return self
 
 
+class FinetuneConfig(_Section):
+    """How a network that starts from trained weights is led to new classes; by default all of it is trained alike.
+
+    Args:
+        probe_epochs: so many first epochs train the classifier alone (and a method's projectors), on a backbone that
+            rests: its batch norms keep their statistics, its dropout and stochastic depth are off. They are part of
+            ``training.epochs``. Then everything is trained, with the warm-up and the schedule of ``training`` over the
+            epochs that are left; ``training.milestones`` count from the first epoch of all.
+        probe_lr: peak rate of the probe, which falls to 0 along half a cosine, without a warm-up; None: the rate for
+            random weights, by the optimizer and the batch size.
+        head_lr: peak rate of the classifier after the probe; None: that of ``training.lr``.
+        backbone_lr: peak rate of everything before it, of its last layer if there is a ``layer_decay``; None: that of
+            ``training.lr``.
+        layer_decay: each layer's rate is that of the one above it times this; 1 is off. A layer is what timm groups
+            as one in its models, a block elsewhere; the classifier is the last layer, and has ``head_lr`` undiminished.
+        freeze: names of modules or parameters that are not trained, with * for any letters; ``backbone`` is all but the
+            classifier, ``embeddings`` what comes before the first block. Batch norms in a frozen module keep their
+            statistics, and its dropout rests.
+        unfreeze_epoch: after so many epochs the frozen are trained as well, at the rate that the schedule has
+            then; None: never.
+    """
+
+    probe_epochs: int = Field(default=0, ge=0)
+    probe_lr: float | None = Field(default=None, gt=0)
+    head_lr: float | None = Field(default=None, gt=0)
+    backbone_lr: float | None = Field(default=None, gt=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    freeze: Patterns = Field(default_factory=list)
+    unfreeze_epoch: int | None = Field(default=None, ge=1)
+
+    @property
+    def differs_from_default(self) -> bool:
+        """Whether anything is not trained like the rest from the first step on."""
+        return self != FinetuneConfig()
+
+    @model_validator(mode="after")
+    def _check_together(self) -> FinetuneConfig:
+        if self.probe_lr is not None and not self.probe_epochs:
+            raise ValueError("'finetune.probe_lr' is the rate of a probe: give 'finetune.probe_epochs' as well")
+        if self.unfreeze_epoch is not None and not self.freeze:
+            raise ValueError("'finetune.unfreeze_epoch' lets go what 'finetune.freeze' names, and that names nothing")
+        if self.unfreeze_epoch is not None and self.unfreeze_epoch <= self.probe_epochs:
+            raise ValueError(
+                f"'finetune.unfreeze_epoch' ({self.unfreeze_epoch}) is in the probe ('finetune.probe_epochs' is "
+                f"{self.probe_epochs}), which freezes all but the classifier anyway"
+            )
+        return self
+
+
 class Config(_Section):
     """Everything that decides what a run does.
 
@@ -234,6 +289,7 @@ class Config(_Section):
         teacher_check: what a teacher near chance on the data does: stop the run, warn, or nothing.
         method: the distillation method.
         training: optimiser, schedule and the like.
+        finetune: which parts are trained when, and at which rate.
         seed: of every random number.
         device: ``auto`` is the first CUDA device, else the CPU.
         threads: CPU threads; None: as torch decides.
@@ -248,6 +304,7 @@ class Config(_Section):
     teacher_check: Literal["stop", "warn", "off"] = "stop"
     method: MethodConfig = Field(default_factory=MethodConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    finetune: FinetuneConfig = Field(default_factory=FinetuneConfig)
     seed: int = Field(default=0, ge=0, lt=2**32)
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     threads: int | None = Field(default=None, ge=1)

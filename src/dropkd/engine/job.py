@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dropkd.data import EvalLoader, ImageData, Recipe, Split, TrainLoader
 from dropkd.engine.distiller import Distiller
 from dropkd.engine.fabric import Fabric
+from dropkd.engine.finetuning import FineTuning
 from dropkd.engine.plan import ResolvedConfig, evaluation_frame
 from dropkd.models import Network
 
@@ -24,6 +25,7 @@ class Job:
         data: the opened data set.
         fabric: device and precision.
         distiller: student, method and teacher, as they are before the first step.
+        finetuning: what of them is trained when, and at which rate.
         recipe: what is done to the training images.
         view_size: (height, width) of the training views.
         initial_weights: SHA-256 of the student's initial weights.
@@ -33,6 +35,7 @@ class Job:
     data: ImageData
     fabric: Fabric
     distiller: Distiller
+    finetuning: FineTuning
     recipe: Recipe
     view_size: tuple[int, int]
     initial_weights: str

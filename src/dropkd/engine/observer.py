@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dropkd.engine.finetuning import RateRow
 
 __all__ = ["Observer"]
 
@@ -15,6 +19,9 @@ class Observer:
 
     def on_warning(self, text: str) -> None:
         """Hear one line that the user should not miss."""
+
+    def on_rates(self, rows: Sequence[RateRow], by: str) -> None:
+        """Hear what is trained when and at which rate, where that is not all alike, and what orders the layers."""
 
     def on_start(self, *, title: str, epochs: int, steps_per_epoch: int, first_step: int) -> None:
         """Hear that training begins, or goes on from ``first_step`` of ``epochs * steps_per_epoch``."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -76,8 +77,11 @@ def resolve_config(config: Config, data: ImageData, *, native_input: Size | None
         # Packed images need no processes: a batch is a slice of memory.
         tree["data"]["workers"] = 0 if data.train.pack is not None else min(4, max(0, cpus - 1))
     tree["training"].update(_training_defaults(config, len(data.train)))
+    tree["finetune"]["probe_lr"] = _choose_probe_rate(config, tree["training"])
     tree["training"]["select_by"] = _choose_score(config.training, data)
-    return _check(tree)
+    resolved = _check(tree)
+    _check_epochs(resolved)
+    return resolved
 
 
 def _check(tree: dict[str, object]) -> ResolvedConfig:
@@ -85,6 +89,34 @@ def _check(tree: dict[str, object]) -> ResolvedConfig:
         return ResolvedConfig.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("\n".join(describe_mistakes(error, Origins()))) from None
+
+
+def _check_epochs(config: ResolvedConfig) -> None:
+    """Raise where a probe or frozen parts leave no epochs for what comes after them."""
+    epochs, warmup = config.training.epochs, config.training.warmup_epochs
+    probe, unfreeze = config.finetune.probe_epochs, config.finetune.unfreeze_epoch
+    if probe and probe >= epochs:
+        raise ConfigError(
+            f"'finetune.probe_epochs' ({probe}) leaves none of the {epochs} epochs ('training.epochs') to train the "
+            "whole network in. To train the classifier alone: --set finetune.freeze=backbone."
+        )
+    if unfreeze is not None and unfreeze >= epochs:
+        raise ConfigError(
+            f"'finetune.unfreeze_epoch' ({unfreeze}) comes after the last of the {epochs} epochs ('training.epochs'). "
+            "Leave it out to keep the frozen parts as they are."
+        )
+    if warmup > epochs - probe:
+        raise ConfigError(
+            f"'training.warmup_epochs' ({warmup:g}) is more than the {epochs - probe} epochs that "
+            f"'finetune.probe_epochs' ({probe}) leaves."
+        )
+
+
+def _choose_probe_rate(config: Config, training: Mapping[str, Any]) -> float | None:
+    """Return the peak rate of the classifier that is trained alone: it starts from random weights."""
+    if config.finetune.probe_lr is not None or not config.finetune.probe_epochs:
+        return config.finetune.probe_lr
+    return _rate(training["optimizer"], False, training["batch_size"] * config.training.accumulate)
 
 
 def _choose_score(training: TrainingConfig, data: ImageData) -> str:
@@ -151,13 +183,21 @@ def _training_defaults(config: Config, images: int) -> dict[str, object]:
     batch = min(training.batch_size or (64 if images < 4_000 else 128), images)
     optimizer = training.optimizer or "adamw"
     starts_trained = config.student.pretrained or config.student.checkpoint is not None
-    scale = batch * training.accumulate / 128
-    rate = _RATES[optimizer, starts_trained] * (math.sqrt(scale) if optimizer == "adamw" else scale)
+    rate = _rate(optimizer, starts_trained, batch * training.accumulate)
+    # Over the epochs in which everything is trained.
+    whole = max(1, epochs - config.finetune.probe_epochs)
     return {
         "epochs": epochs,
         "batch_size": batch,
         "optimizer": optimizer,
-        "lr": training.lr if training.lr is not None else float(f"{rate:.3g}"),
+        "lr": training.lr if training.lr is not None else rate,
         "weight_decay": training.weight_decay if training.weight_decay is not None else _WEIGHT_DECAY[optimizer],
-        "warmup_epochs": training.warmup_epochs if training.warmup_epochs is not None else min(5.0, epochs / 10),
+        "warmup_epochs": training.warmup_epochs if training.warmup_epochs is not None else min(5.0, whole / 10),
     }
+
+
+def _rate(optimizer: str, starts_trained: bool, batch: int) -> float:
+    """Return the peak rate for weights that are trained already, or random."""
+    scale = batch / 128
+    rate = _RATES[optimizer, starts_trained] * (math.sqrt(scale) if optimizer == "adamw" else scale)
+    return float(f"{rate:.3g}")

@@ -14,6 +14,7 @@ import torch
 
 from dropkd.config import Config, dump_config
 from dropkd.contracts import Shapes
+from dropkd.engine.finetuning import RateRow
 from dropkd.engine.job import Job
 from dropkd.engine.observer import Observer
 from dropkd.engine.setup import prepare_job
@@ -38,6 +39,8 @@ class DryRun:
         steps: steps of the whole run.
         seconds_per_step: median of a few real steps, after a warm-up.
         seconds: estimate for the whole run, validation included.
+        rates: what is trained when, and at which rate.
+        layers_by: what orders the layers.
         peak_memory: bytes; of the GPU's memory where there is one, else of the process.
     """
 
@@ -49,6 +52,8 @@ class DryRun:
     steps: int
     seconds_per_step: float
     seconds: float
+    rates: tuple[RateRow, ...]
+    layers_by: str
     peak_memory: int
 
 
@@ -59,13 +64,15 @@ def rehearse(config: Config, observer: Observer) -> DryRun:
         loader, val = job.train_loader(), job.data.val
         val_loader = job.eval_loader(val, job.distiller.student) if val is not None else None
         training = Training(
-            job.config, Path(scratch), job.distiller, loader, val_loader, None, job.fabric, observer, ""
+            job.config, Path(scratch), job.distiller, job.finetuning, loader, val_loader, None, job.fabric, observer, ""
         )
-        seconds_per_step = _time_steps(job, training)
+        # A step costs less while most of the network rests.
+        timed = [(_time_steps(job, training, epoch), epochs) for epoch, epochs in job.finetuning.phases]
         started = time.perf_counter()
         if val_loader is not None:
             training.answer(job.distiller.student, val_loader)
-        seconds_per_epoch = seconds_per_step * len(loader) + time.perf_counter() - started
+        validation = (time.perf_counter() - started) * job.config.training.epochs
+        seconds = validation + sum(per_step * len(loader) * epochs for per_step, epochs in timed)
     teacher = job.distiller.teacher
     return DryRun(
         config=dump_config(job.config),
@@ -78,15 +85,17 @@ def rehearse(config: Config, observer: Observer) -> DryRun:
         },
         images={split.name: len(split) for split in job.data.splits},
         steps=training.total_steps,
-        seconds_per_step=seconds_per_step,
-        seconds=seconds_per_epoch * job.config.training.epochs * (2 if job.config.baseline else 1),
+        seconds_per_step=max(per_step for per_step, _ in timed),
+        seconds=seconds * (2 if job.config.baseline else 1),
+        rates=job.finetuning.tabulate(),
+        layers_by=job.finetuning.depths.by,
         peak_memory=_peak_memory(job.fabric.device),
     )
 
 
-def _time_steps(job: Job, training: Training) -> float:
+def _time_steps(job: Job, training: Training, epoch: int) -> float:
     device, times = job.fabric.device, []
-    training.wrapped.train()
+    training.finetuning.start_epoch(epoch)
     for number, batch in enumerate(training.train_loader.epoch(0)):
         started = time.perf_counter()
         training._step(batch)

@@ -106,6 +106,8 @@ def _train(job: Job, training: Training, baseline: str | None) -> dict[str, Any]
         if not resumes:
             journal.write("start", 0, config=plain_config)
             training.save(journal)
+            if job.config.finetune.differs_from_default:
+                training.observer.on_rates(job.finetuning.tabulate(), job.finetuning.depths.by)
         training.fit(journal)
         metrics = conclude(job, training, baseline=baseline)
         journal.write("end", training.done_steps, splits=metrics["splits"])
@@ -135,6 +137,7 @@ def _make_training(job: Job, folder: Path, observer: Observer) -> Training:
         job.config,
         folder,
         job.distiller,
+        job.finetuning,
         job.train_loader(),
         job.eval_loader(val, job.distiller.student) if val is not None else None,
         val_teacher,

@@ -14,6 +14,7 @@ from dropkd.config import Config, MethodConfig
 from dropkd.data import ImageData, Recipe, default_recipe, open_data
 from dropkd.engine.distiller import CROSS_ENTROPY, Distiller
 from dropkd.engine.fabric import choose_device, make_fabric
+from dropkd.engine.finetuning import FineTuning
 from dropkd.engine.imbalance import class_weights, measure_imbalance
 from dropkd.engine.job import Job
 from dropkd.engine.observer import Observer
@@ -107,7 +108,9 @@ def prepare_job(
         network.spec.image_size, expert.spec.image_size if expert is not None else None, data.native_size
     )
     recipe = _choose_recipe(resolved, data, view_size)
-    return Job(resolved, data, fabric, distiller, recipe, view_size, initial_weights)
+    _warn_of_random_backbone(resolved, student is not None, observer)
+    finetuning = FineTuning(distiller, resolved.finetune, resolved.training)
+    return Job(resolved, data, fabric, distiller, finetuning, recipe, view_size, initial_weights)
 
 
 def _cap_warmups(config: ResolvedConfig, distiller: Distiller) -> None:
@@ -127,6 +130,16 @@ def _check_batch(config: ResolvedConfig, distiller: Distiller) -> None:
         raise ConfigError(
             f"{config.method.name} compares the images of a batch with each other and needs at least {least} of them, "
             f"but training.batch_size is {batch}. Raise it."
+        )
+
+
+def _warn_of_random_backbone(config: ResolvedConfig, is_given: bool, observer: Observer) -> None:
+    """Warn where a probe, or frozen parts, are those of a network that has learned nothing yet."""
+    asked = "a probe" if config.finetune.probe_epochs else "frozen parts" if config.finetune.freeze else None
+    if asked and not is_given and not config.student.pretrained and config.student.checkpoint is None:
+        observer.on_warning(
+            f"{config.student.name} starts from random weights, so {asked} can only make it worse. Start it from "
+            "trained ones: --pretrained, or --set student.checkpoint=FILE."
         )
 
 

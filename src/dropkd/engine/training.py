@@ -18,6 +18,7 @@ from dropkd.engine.checkpoint import load_checkpoint, random_state, restore_rand
 from dropkd.engine.distiller import Distiller, Losses
 from dropkd.engine.evaluation import Answers, answer_split, score_answers
 from dropkd.engine.fabric import Fabric
+from dropkd.engine.finetuning import FineTuning
 from dropkd.engine.imbalance import is_imbalanced
 from dropkd.engine.journal import Journal
 from dropkd.engine.mixing import mix_batch
@@ -69,6 +70,7 @@ class Training:
         config: the resolved configuration.
         folder: the run folder, which exists.
         distiller: student, method and teacher.
+        finetuning: what of them is trained when, and at which rate.
         train_loader: the training images.
         val_loader: the validation images, which pick the epoch; without them the last one is kept.
         val_teacher: the teacher's answers to them, or None.
@@ -82,6 +84,7 @@ class Training:
         config: ResolvedConfig,
         folder: Path,
         distiller: Distiller,
+        finetuning: FineTuning,
         train_loader: TrainLoader,
         val_loader: EvalLoader | None,
         val_teacher: Answers | None,
@@ -93,7 +96,7 @@ class Training:
         self.train_loader, self.val_loader, self.val_teacher = train_loader, val_loader, val_teacher
         self.device, self.data_sha256 = fabric.device, data_sha256
         self.distiller = distiller.to(self.device)
-        self.optimizer = make_optimizer(self.distiller, config.training)
+        self.finetuning, self.optimizer = finetuning, make_optimizer(finetuning)
         self.wrapped, self.fabric_optimizer = fabric.setup(self.distiller, self.optimizer)
         self.averaged = self._make_averaged()
         accumulate = config.training.accumulate
@@ -135,7 +138,7 @@ class Training:
 
     def _train_epoch(self, journal: Journal, stop: StopRequest) -> None:
         position, accumulate = self.position, self.config.training.accumulate
-        self.wrapped.train()
+        self.finetuning.start_epoch(position.epoch)
         self._stepped = time.monotonic()
         steps = len(self.train_loader)
         for batch in self.train_loader.epoch(position.epoch, position.step):
@@ -207,8 +210,9 @@ class Training:
         position.seconds = time.monotonic() - self._started
         record = {
             "epoch": position.epoch, "seconds": position.seconds, "train": self.tally.summary(), "val": val,
-            "best": is_best, "lr": self.optimizer.param_groups[0]["lr"],
+            "best": is_best, "lr": self.rate,
             "imbalanced": is_imbalanced(self.train_loader.split.class_counts),
+            "probe": position.epoch < self.config.finetune.probe_epochs,
         }  # fmt: skip
         journal.write("epoch", (position.epoch + 1) * len(self.train_loader), **record)
         self._note_label_changes(journal)
@@ -241,7 +245,7 @@ class Training:
         terms = {n: {"raw": raw[i], "weighted": weighted[i]} for i, n in enumerate(self.tally.terms)}
         journal.write(
             "step", step, epoch=position.epoch, total_steps=self.total_steps,
-            lr=self.optimizer.param_groups[0]["lr"], loss=sum(weighted), terms=terms, seconds=now - self._started,
+            lr=self.rate, loss=sum(weighted), terms=terms, seconds=now - self._started,
         )  # fmt: skip
         steps = (position.step - 1) % self.log_every + 1
         rate = steps * images / max(1e-9, now - self._stepped)
@@ -322,7 +326,13 @@ class Training:
             position.best_val,
             training.select_by,
             training.patience,
+            counted_from=max(self.config.finetune.probe_epochs, self.config.finetune.unfreeze_epoch or 0),
         )
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step; where parts have their own, the highest of them."""
+        return max(float(group["lr"]) for group in self.optimizer.param_groups)
 
     @property
     def done_steps(self) -> int:
@@ -357,6 +367,7 @@ class Training:
             warmup_steps=round(training.warmup_epochs * self.updates_per_epoch),
             milestones=tuple(training.milestones),
             decay_factor=training.decay_factor,
+            probe_steps=self.config.finetune.probe_epochs * self.updates_per_epoch,
             final_factor=training.final_lr / training.lr,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from timm.layers.drop import DropPath
@@ -126,6 +127,11 @@ class CCT(nn.Module):
     def get_classifier(self) -> nn.Module:
         """Return the layer that gives the logits."""
         return self.head
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Return which parameters make a layer, in timm's form; norm and pooling belong to the last block."""
+        blocks = r"^blocks" if coarse else [(r"^blocks\.(\d+)", None), (r"^norm|^attention_pool", (99999,))]
+        return {"stem": r"^pos_embed|^tokenizer", "blocks": blocks}
 
     def tapped(self, x: Tensor) -> Outputs:
         """Return logits, maps (of up to four blocks) and embedding."""
