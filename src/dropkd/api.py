@@ -46,6 +46,8 @@ def distill(
     workers: int | None = None,
     pretrained: bool | None = None,
     baseline: bool | None = None,
+    unlabelled: str | Path | None = None,
+    unlabelled_ratio: float | None = None,
     teacher_check: str | None = None,
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
@@ -74,6 +76,10 @@ def distill(
         workers: processes that read images.
         pretrained: whether the student starts from its published weights where there are any; True by default.
         baseline: also train the same student alone, in ``baseline/`` of the run folder.
+        unlabelled: images without labels, for the teacher's terms alone: a folder of any depth, or any form of
+            ``data``, whose labels are not read.
+        unlabelled_ratio: unlabelled images for each labelled one in a batch, 1 by default; ``batch_size`` counts the
+            labelled ones.
         teacher_check: ``stop`` (default), ``warn`` or ``off``: what a teacher near chance on the data does.
         settings: anything else of the configuration by its dotted key, ``{"method.temperature": 2.0}``.
         overwrite: replace a run that is there already.
@@ -87,6 +93,8 @@ def distill(
         "data.path": data,
         "data.image_size": image_size,
         "data.workers": workers,
+        "data.unlabelled": unlabelled,
+        "data.unlabelled_ratio": unlabelled_ratio,
         "student.name": _name_of(student),
         "student.pretrained": pretrained,
         "teacher.source": _name_of(teacher),

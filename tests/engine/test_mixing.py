@@ -52,3 +52,17 @@ def test_what_is_drawn_depends_on_seed_epoch_and_step_alone() -> None:
     assert torch.equal(draw(0, 1, 2), draw(0, 1, 2))
     assert not torch.equal(draw(0, 1, 2), draw(0, 2, 1))
     assert not torch.equal(draw(0, 1, 2), draw(1, 1, 2))
+
+
+@given(cutmix=st.booleans(), labelled=st.integers(0, 6), step=st.integers(0, 50))
+def test_images_without_a_label_are_mixed_among_themselves(cutmix: bool, labelled: int, step: int) -> None:
+    images, target = batch()
+    target[labelled:] = -1
+    kind = {"mixup": 0.0, "cutmix": 1.0} if cutmix else {"mixup": 1.0, "cutmix": 0.0}
+    mixed, shares = mix_batch(images, target, 4, **kind, seed=0, epoch=0, step=step)
+    for rows in (slice(None, labelled), slice(labelled, None)):
+        if len(target[rows]):
+            alone = mix_batch(images[rows], target[rows].clamp(min=0), 4, **kind, seed=0, epoch=0, step=step)
+            assert torch.equal(mixed[rows], alone[0])
+    assert torch.equal(shares[:labelled].sum(1).round(decimals=5), torch.ones(labelled))
+    assert (shares[labelled:] == -1).all()

@@ -35,6 +35,8 @@ __all__ = [
     "SkipUnreadable",
     "TeacherCheck",
     "Threads",
+    "Unlabelled",
+    "UnlabelledRatio",
     "Workers",
     "assemble_config",
     "parse_image_size",
@@ -182,6 +184,25 @@ SkipUnreadable = Annotated[
         show_default=False,
     ),
 ]
+Unlabelled = Annotated[
+    Path | None,
+    typer.Option(
+        "--unlabelled",
+        metavar="PLACE",
+        help="Images without labels, for the teacher's terms alone: a folder of any depth, or any form of DATA, whose "
+        "labels are not read.",
+        rich_help_panel=_TRAIN,
+    ),
+]
+UnlabelledRatio = Annotated[
+    float | None,
+    typer.Option(
+        "--unlabelled-ratio",
+        metavar="R",
+        help="Unlabelled images for each labelled one in a batch; --batch-size counts the labelled ones. Default: 1.",
+        rich_help_panel=_TRAIN,
+    ),
+]
 TeacherCheck = Annotated[
     str | None,
     typer.Option(
@@ -224,6 +245,8 @@ _KEYS = {
     "label_map": ("teacher.label_map", "--label-map"),
     "method": ("method.name", "--method"),
     "image_size": ("data.image_size", "--image-size"),
+    "unlabelled": ("data.unlabelled", "--unlabelled"),
+    "unlabelled_ratio": ("data.unlabelled_ratio", "--unlabelled-ratio"),
     "skip_unreadable": ("data.skip_unreadable", "--skip-unreadable"),
     "workers": ("data.workers", "--workers"),
     "pretrained": ("student.pretrained", "--pretrained"),

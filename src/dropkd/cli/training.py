@@ -40,6 +40,7 @@ def train(
     pretrained: flags.Pretrained = None,
     skip_unreadable: flags.SkipUnreadable = None,
     teacher_check: flags.TeacherCheck = None,
+    unlabelled: Annotated[Path | None, typer.Option("--unlabelled", hidden=True)] = None,
     device: flags.Device = None,
     workers: flags.Workers = None,
     threads: flags.Threads = None,
@@ -57,6 +58,12 @@ def train(
       dropkd train photos --model resnet18 --set training.optimizer=sgd --dry-run
     """
     settings = flags.assemble_config(context.params)
+    if settings.data.unlabelled is not None:
+        raise ConfigError(
+            "`dropkd train` learns from labels alone: without a teacher there is nothing to learn from the unlabelled "
+            f"images {str(settings.data.unlabelled)!r}. Train on the labelled ones, then give the run as --teacher to "
+            "`dropkd distill` with --unlabelled."
+        )
     if settings.teacher is not None:
         raise ConfigError(
             f"`dropkd train` learns from no teacher, but one is named: {settings.teacher.source!r}. "
@@ -105,6 +112,8 @@ def distill(
     skip_unreadable: flags.SkipUnreadable = None,
     teacher_check: flags.TeacherCheck = None,
     label_map: flags.LabelMap = None,
+    unlabelled: flags.Unlabelled = None,
+    unlabelled_ratio: flags.UnlabelledRatio = None,
     device: flags.Device = None,
     workers: flags.Workers = None,
     threads: flags.Threads = None,
@@ -118,6 +127,7 @@ def distill(
       dropkd distill photos -t deit_tiny_patch16_224:best.pth --student resnet18
       dropkd distill photos -t runs/teacher --student resnet18 --method kd --baseline
       dropkd distill photos -t runs/teacher --student resnet18 --set method.width=64
+      dropkd distill photos -t runs/teacher --student resnet18 --unlabelled more-photos
     """
     from dropkd.methods.registry import method_class
 

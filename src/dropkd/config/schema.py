@@ -62,6 +62,9 @@ class DataConfig(_Section):
         flip: mirror images left to right at random.
         erase_probability: share of images that lose a random rectangle.
         color_jitter: strength of random brightness, contrast and saturation; 0 is off.
+        unlabelled: images without labels, for the teacher's terms alone: a folder of any depth, or any form that
+            ``path`` may have, whose labels are not read.
+        unlabelled_ratio: unlabelled images for each labelled one in a batch; ``batch_size`` counts the labelled ones.
         validation_fraction: share of the training images that picks the epoch where there is no val folder; with 0
             all are trained on and the last epoch is kept.
         sampling: how often an epoch shows the images of each class: ``shuffle`` each image once, ``balanced`` all
@@ -77,10 +80,21 @@ class DataConfig(_Section):
     flip: bool = True
     erase_probability: Fraction = 0.0
     color_jitter: Fraction = 0.0
+    unlabelled: FilePath | None = None
+    unlabelled_ratio: float = Field(default=1.0, gt=0)
     validation_fraction: float = Field(default=0.1, ge=0, le=0.5)
     sampling: Literal["shuffle", "balanced", "square-root"] = "shuffle"
     skip_unreadable: bool = False
     workers: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _check_unlabelled(self) -> DataConfig:
+        if self.unlabelled is None and self.unlabelled_ratio != 1:
+            raise ValueError(
+                f"'data.unlabelled_ratio' is {self.unlabelled_ratio:g}, but there are no unlabelled images: name them "
+                "by 'data.unlabelled' (--unlabelled)"
+            )
+        return self
 
 
 class StudentConfig(_Section):

@@ -14,6 +14,7 @@ from dropkd.contracts import NO_LABEL
 from dropkd.data import counters
 from dropkd.data.batches import Batches, LoadedBatch, Renderer
 from dropkd.data.loaders import Step, TrainLoader
+from dropkd.data.split import Split
 from dropkd.errors import ConfigError, DropKDError
 
 __all__ = ["MixedLoader"]
@@ -57,6 +58,11 @@ class MixedLoader:
 
     def __len__(self) -> int:
         return len(self.labelled)
+
+    @property
+    def split(self) -> Split:
+        """The labelled images."""
+        return self.labelled.split
 
     def count_unlabelled(self, labelled: int) -> int:
         """Return how many unlabelled images stand beside so many labelled ones."""

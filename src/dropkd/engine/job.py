@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dropkd.data import EvalLoader, ImageData, Recipe, Split, TrainLoader
+from dropkd.data import EvalLoader, ImageData, MixedLoader, Recipe, Split, TrainLoader, UnlabelledImages
 from dropkd.engine.distiller import Distiller
 from dropkd.engine.fabric import Fabric
 from dropkd.engine.finetuning import FineTuning
@@ -29,6 +29,7 @@ class Job:
         recipe: what is done to the training images.
         view_size: (height, width) of the training views.
         initial_weights: SHA-256 of the student's initial weights.
+        unlabelled: images for the teacher's terms alone, or None.
     """
 
     config: ResolvedConfig
@@ -39,22 +40,35 @@ class Job:
     recipe: Recipe
     view_size: tuple[int, int]
     initial_weights: str
+    unlabelled: UnlabelledImages | None = None
 
-    def train_loader(self) -> TrainLoader:
-        """Return the loader of the training images."""
-        config = self.config
-        return TrainLoader(
+    def train_loader(self) -> TrainLoader | MixedLoader:
+        """Return the loader of the training images, with the unlabelled ones among them where there are some."""
+        config, views = self.config, self.distiller.method.views
+        labelled = TrainLoader(
             self.data.train,
             size=self.view_size,
             recipe=self.recipe,
             batch_size=config.training.batch_size,
             seed=config.seed,
-            workers=config.data.workers,
-            views=self.distiller.method.views,
+            workers=config.data.workers if self.unlabelled is None else 0,
+            views=views,
             # A last batch of few images makes batch statistics, and losses over a batch, worthless.
             drop_last=len(self.data.train) >= config.training.batch_size,
             sampling=config.data.sampling,
         )
+        if self.unlabelled is None:
+            return labelled
+        others = TrainLoader(
+            self.unlabelled.split,
+            size=self.view_size,
+            recipe=self.recipe,
+            batch_size=1,
+            seed=config.seed,
+            views=views,
+            first=len(self.data.train),
+        )
+        return MixedLoader(labelled, others, ratio=config.data.unlabelled_ratio, workers=config.data.workers)
 
     def eval_loader(self, split: Split, network: Network) -> EvalLoader:
         """Return the loader of a split with frames of the size that this network wants."""

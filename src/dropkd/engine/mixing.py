@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dropkd.contracts import NO_LABEL
+from dropkd.functional.labels import find_labelled
+
 __all__ = ["mix_batch"]
 
 
@@ -24,13 +27,15 @@ def mix_batch(
 ) -> tuple[Tensor, Tensor]:
     """Mix each image with the one that mirrors its place in the batch.
 
+    Images with a label are mixed with each other, and so are those without.
+
     mixup: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018. CutMix: Yun et al., "CutMix:
     Regularization Strategy to Train Strong Classifiers with Localizable Features", ICCV 2019. Where both are on, each
     batch gets one of them with equal chance. What is drawn is a pure function of (seed, epoch, step).
 
     Args:
         images: (B, 3, H, W), uint8 0..255 or float.
-        target: (B,) int64.
+        target: (B,) int64, -1 for an image without a label.
         num_classes: K.
         mixup: parameter of the Beta distribution of mixup; 0 turns it off.
         cutmix: the same of CutMix.
@@ -39,19 +44,32 @@ def mix_batch(
         step: step within the epoch, counted from 0.
 
     Returns:
-        The mixed images in float 0..1 where they were uint8 (else in their own range), and (B, K) class shares.
+        The mixed images in float 0..1 where they were uint8 (else in their own range), and (B, K) class shares, all -1
+        for an image without a label.
     """
     generator = torch.Generator().manual_seed(((seed * 1_000_003 + epoch) * 1_000_003 + step) % 2**63)
     use_cutmix = cutmix > 0 and (mixup <= 0 or torch.rand((), generator=generator).item() < 0.5)
     share = _draw_beta(cutmix if use_cutmix else mixup, generator)
     images = images.float().div(255) if images.dtype == torch.uint8 else images
-    partner = images.flip(0)
+    pairing = _pair_up(target)
+    partner = images[pairing.to(images.device)]
     if use_cutmix:
         images, share = _paste_box(images, partner, share, generator)
     else:
         images = images * share + partner * (1 - share)
-    one_hot = F.one_hot(target, num_classes).to(images.dtype)
-    return images, one_hot * share + one_hot.flip(0) * (1 - share)
+    known = find_labelled(target)
+    one_hot = F.one_hot(target.clamp(min=0), num_classes).to(images.dtype)
+    shares = one_hot * share + one_hot[pairing] * (1 - share)
+    return images, torch.where(known[:, None], shares, NO_LABEL)
+
+
+def _pair_up(target: Tensor) -> Tensor:
+    """Return (B,) the partner of each row: its mirror image among the rows with a label, or among those without."""
+    known = find_labelled(target)
+    partner = torch.empty(len(target), dtype=torch.int64, device=target.device)
+    for rows in (known.nonzero()[:, 0], (~known).nonzero()[:, 0]):
+        partner[rows] = rows.flip(0)
+    return partner
 
 
 def _draw_beta(alpha: float, generator: torch.Generator) -> float:

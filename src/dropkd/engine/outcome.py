@@ -22,6 +22,7 @@ from dropkd.data import Split
 from dropkd.engine.evaluation import Answers, answer_split, score_answers
 from dropkd.engine.imbalance import is_imbalanced
 from dropkd.engine.job import Job
+from dropkd.engine.pool import record_pool
 from dropkd.engine.relabelled import write_relabelled
 from dropkd.engine.selection import SCORE_NAMES
 from dropkd.engine.training import Training
@@ -149,6 +150,7 @@ def describe_run(job: Job, training: Training) -> dict[str, Any]:
         "train_images": len(job.data.train),
         "train_sha256": job.data.train.fingerprint(),
         "test_sha256": job.data.test.fingerprint() if job.data.test is not None else None,
+        **record_pool(job, training.train_loader),
         "view_size": list(job.view_size),
         "global_batch": config.training.batch_size * config.training.accumulate,
         "lr": config.training.lr,

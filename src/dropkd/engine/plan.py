@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from dropkd.config import Config, DataConfig, TrainingConfig
 from dropkd.config.mistakes import Origins, describe_mistakes
-from dropkd.data import ImageData, default_image_size
+from dropkd.data import ImageData, UnlabelledImages, default_image_size
 from dropkd.engine.imbalance import is_imbalanced
 from dropkd.errors import ConfigError
 
@@ -59,7 +59,14 @@ class ResolvedConfig(Config):
     training: ResolvedTraining
 
 
-def resolve_config(config: Config, data: ImageData, *, native_input: Size | None, cpus: int) -> ResolvedConfig:
+def resolve_config(
+    config: Config,
+    data: ImageData,
+    *,
+    native_input: Size | None,
+    cpus: int,
+    unlabelled: UnlabelledImages | None = None,
+) -> ResolvedConfig:
     """Fill in what the user left open.
 
     Args:
@@ -67,6 +74,7 @@ def resolve_config(config: Config, data: ImageData, *, native_input: Size | None
         data: the opened data set.
         native_input: (height, width) that the student's published weights were trained at, or None.
         cpus: processor cores that may be used for loading images.
+        unlabelled: the opened unlabelled images, or None.
 
     Raises:
         ConfigError: what was given does not go with what was filled in.
@@ -75,7 +83,9 @@ def resolve_config(config: Config, data: ImageData, *, native_input: Size | None
     tree["data"]["image_size"] = _image_size(config, data, native_input)
     if config.data.workers is None:
         # Packed images need no processes: a batch is a slice of memory.
-        tree["data"]["workers"] = 0 if data.train.pack is not None else min(4, max(0, cpus - 1))
+        splits = [data.train] if unlabelled is None else [data.train, unlabelled.split]
+        packed = all(split.pack is not None for split in splits)
+        tree["data"]["workers"] = 0 if packed else min(4, max(0, cpus - 1))
     tree["training"].update(_training_defaults(config, len(data.train)))
     tree["finetune"]["probe_lr"] = _choose_probe_rate(config, tree["training"])
     tree["training"]["select_by"] = _choose_score(config.training, data)

@@ -17,6 +17,7 @@ from dropkd.contracts import Shapes
 from dropkd.engine.finetuning import RateRow
 from dropkd.engine.job import Job
 from dropkd.engine.observer import Observer
+from dropkd.engine.pool import describe_steps
 from dropkd.engine.setup import prepare_job
 from dropkd.engine.training import Training
 from dropkd.models import count_parameters
@@ -36,6 +37,7 @@ class DryRun:
         teacher: shapes of the teacher's answer, or None.
         parameters: number of parameters of ``student``, ``teacher`` and ``method``.
         images: number of images of each split.
+        mix: what a step and an epoch show of labelled and unlabelled images; None without the latter.
         steps: steps of the whole run.
         seconds_per_step: median of a few real steps, after a warm-up.
         seconds: estimate for the whole run, validation included.
@@ -49,6 +51,7 @@ class DryRun:
     teacher: Shapes | None
     parameters: dict[str, int]
     images: dict[str, int]
+    mix: str | None
     steps: int
     seconds_per_step: float
     seconds: float
@@ -74,6 +77,7 @@ def rehearse(config: Config, observer: Observer) -> DryRun:
         validation = (time.perf_counter() - started) * job.config.training.epochs
         seconds = validation + sum(per_step * len(loader) * epochs for per_step, epochs in timed)
     teacher = job.distiller.teacher
+    splits = job.data.splits if job.unlabelled is None else (*job.data.splits, job.unlabelled.split)
     return DryRun(
         config=dump_config(job.config),
         student=job.distiller.student.shapes,
@@ -83,7 +87,8 @@ def rehearse(config: Config, observer: Observer) -> DryRun:
             "teacher": count_parameters(teacher.model) if teacher is not None else 0,
             "method": count_parameters(job.distiller.method),
         },
-        images={split.name: len(split) for split in job.data.splits},
+        images={split.name: len(split) for split in splits},
+        mix=describe_steps(loader, job.config.training.epochs),
         steps=training.total_steps,
         seconds_per_step=max(per_step for per_step, _ in timed),
         seconds=seconds * (2 if job.config.baseline else 1),

@@ -17,6 +17,7 @@ from dropkd.engine.loggers import make_logger
 from dropkd.engine.observer import Observer
 from dropkd.engine.outcome import conclude, describe_environment, mark_interrupted, read_metrics, write_json
 from dropkd.engine.plan import ResolvedConfig
+from dropkd.engine.pool import describe_steps
 from dropkd.engine.setup import prepare_job
 from dropkd.engine.signals import Interrupted
 from dropkd.engine.teachers import check_teacher
@@ -122,7 +123,10 @@ def _train_baseline(
     """Train the same student alone, with the same seed, data, views and budget."""
     if read_metrics(folder).get("status") == "finished":
         return
-    plain = config.model_copy(update={"method": MethodConfig(), "teacher": None, "baseline": False, "output": folder})
+    # Without a teacher there is nothing to learn from unlabelled images.
+    images = config.data.model_copy(update={"unlabelled": None, "unlabelled_ratio": 1.0})
+    changes = {"data": images, "method": MethodConfig(), "teacher": None, "baseline": False, "output": folder}
+    plain = config.model_copy(update=changes)
     job = prepare_job(plain, observer, student=student, data=data)
     training = _make_training(job, folder, observer)
     if not (folder / "environment.json").is_file():
@@ -132,24 +136,29 @@ def _train_baseline(
 
 def _make_training(job: Job, folder: Path, observer: Observer) -> Training:
     val_teacher = check_teacher(job, observer)
-    val = job.data.val
+    val, loader = job.data.val, job.train_loader()
+    if (steps := describe_steps(loader, job.config.training.epochs)) is not None:
+        observer.on_message(f"Training: {steps}.")
     return Training(
         job.config,
         folder,
         job.distiller,
         job.finetuning,
-        job.train_loader(),
+        loader,
         job.eval_loader(val, job.distiller.student) if val is not None else None,
         val_teacher,
         job.fabric,
         observer,
         job.data.train.fingerprint(),
+        job.unlabelled.split.fingerprint() if job.unlabelled is not None else None,
     )
 
 
 def _with_absolute_paths(config: ResolvedConfig) -> ResolvedConfig:
     """Return the configuration with paths that mean the same from any working folder, since a run is resumed later."""
-    data = config.data.model_copy(update={"path": absolute_source(config.data.path)})
+    places = {"path": config.data.path, "unlabelled": config.data.unlabelled}
+    named = {key: absolute_source(place) for key, place in places.items() if place is not None}
+    data = config.data.model_copy(update=named)
     student, teacher = config.student, config.teacher
     if student.checkpoint is not None:
         student = student.model_copy(update={"checkpoint": student.checkpoint.absolute()})

@@ -19,9 +19,12 @@ from dropkd.engine.imbalance import class_weights, measure_imbalance
 from dropkd.engine.job import Job
 from dropkd.engine.observer import Observer
 from dropkd.engine.plan import ResolvedConfig, resolve_config, training_view
+from dropkd.engine.pool import open_pool
 from dropkd.engine.teachers import open_expert
+from dropkd.engine.unlabelled import require_teacher_terms
 from dropkd.errors import ConfigError
 from dropkd.methods.options import spell_out_options
+from dropkd.methods.registry import method_class
 from dropkd.models import Network, build_network, native_input, wrap_model
 from dropkd.models.teachers.ensemble import EnsembleTeacher
 
@@ -53,6 +56,8 @@ def prepare_job(
     Raises:
         DropKDError: anything in the configuration, the data or the networks that the user has to mend.
     """
+    if config.data.unlabelled is not None:
+        require_teacher_terms(method_class(config.method.name))
     device = choose_device(config.device)
     fabric = make_fabric(device, config.training.precision)
     if config.threads is not None:
@@ -67,11 +72,13 @@ def prepare_job(
         )
         for note in data.notes:
             observer.on_message(note)
+    unlabelled = open_pool(config, data, observer)
     own_input = None if student is not None else native_input(config.student.name)
     if student is None and config.student.pretrained and own_input is None:
         observer.on_message(f"{config.student.name} has no published weights: it starts from random ones.")
         config = config.model_copy(update={"student": config.student.model_copy(update={"pretrained": False})})
-    resolved = resolve_config(config, data, native_input=own_input, cpus=len(os.sched_getaffinity(0)))
+    cpus = len(os.sched_getaffinity(0))
+    resolved = resolve_config(config, data, native_input=own_input, cpus=cpus, unlabelled=unlabelled)
     _say_imbalance(config, resolved, data, observer)
     # The student's first weights depend on the seed alone, so runs of different methods start alike.
     torch.manual_seed(resolved.seed)
@@ -110,7 +117,7 @@ def prepare_job(
     recipe = _choose_recipe(resolved, data, view_size)
     _warn_of_random_backbone(resolved, student is not None, observer)
     finetuning = FineTuning(distiller, resolved.finetune, resolved.training)
-    return Job(resolved, data, fabric, distiller, finetuning, recipe, view_size, initial_weights)
+    return Job(resolved, data, fabric, distiller, finetuning, recipe, view_size, initial_weights, unlabelled)
 
 
 def _cap_warmups(config: ResolvedConfig, distiller: Distiller) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dropkd.contracts import NO_LABEL
 from dropkd.engine.distiller import Losses
 from dropkd.errors import TrainingError
 
@@ -29,13 +30,20 @@ class Tally:
         dtype = torch.float32 if device.type == "mps" else torch.float64
         self._raw = torch.zeros(count, dtype=dtype, device=device)
         self._weighted = torch.zeros(count, dtype=dtype, device=device)
-        self._counts = torch.zeros(3, dtype=torch.int64, device=device)  # rows, right, agreeing
+        # Rows with a label, those of them that are right, all rows, those that agree with the teacher.
+        self._counts = torch.zeros(4, dtype=torch.int64, device=device)
         self._first_bad = torch.full((count,), -1, dtype=torch.int64, device=device)
         self._steps = 0
         self._has_teacher = False
 
     def add(self, losses: Losses, target: Tensor, step: int) -> None:
-        """Add a step. ``step`` is its number over the whole run, for the message when a term is not finite."""
+        """Add a step.
+
+        Args:
+            losses: what it gave.
+            target: its labels, -1 for an image without one.
+            step: its number over the whole run, for the message when a term is not finite.
+        """
         raw = torch.stack([losses.raw[name].detach() for name in self.terms])
         weighted = torch.stack([losses.weighted[name].detach() for name in self.terms])
         self._raw += raw
@@ -43,10 +51,11 @@ class Tally:
         bad = ~(torch.isfinite(raw) & torch.isfinite(weighted)) & (self._first_bad < 0)
         self._first_bad = torch.where(bad, step, self._first_bad)
         answer = losses.logits.argmax(1)
-        self._counts[0] += len(answer)
+        self._counts[0] += (target[: len(answer)] != NO_LABEL).sum()
         self._counts[1] += (answer == target[: len(answer)]).sum()
+        self._counts[2] += len(answer)
         if losses.teacher_logits is not None and losses.teacher_logits.shape[1] == losses.logits.shape[1]:
-            self._counts[2] += (answer == losses.teacher_logits.argmax(1)).sum()
+            self._counts[3] += (answer == losses.teacher_logits.argmax(1)).sum()
             self._has_teacher = True
         self._steps += 1
 
@@ -69,8 +78,11 @@ class Tally:
             )
 
     def summary(self) -> dict[str, Any]:
-        """Return means over the epoch so far: loss, accuracy, agreement, and per term raw, weighted and share."""
-        steps, (rows, right, agreeing) = max(1, self._steps), self._counts.tolist()
+        """Return means over the epoch so far: loss, accuracy, agreement, and per term raw, weighted and share.
+
+        The accuracy is that of the images with a label.
+        """
+        steps, (labelled, right, rows, agreeing) = max(1, self._steps), self._counts.tolist()
         raw, weighted = (self._raw / steps).tolist(), (self._weighted / steps).tolist()
         total = sum(weighted)
         size = sum(abs(w) for w in weighted)
@@ -83,7 +95,7 @@ class Tally:
             for i, name in enumerate(self.terms)
         }
         agreement = agreeing / max(1, rows) if self._has_teacher else None
-        return {"loss": total, "accuracy": right / max(1, rows), "agreement": agreement, "terms": terms}
+        return {"loss": total, "accuracy": right / max(1, labelled), "agreement": agreement, "terms": terms}
 
     def flat_terms(self) -> list[str]:
         """Return the terms that were 0 in every step: they teach nothing."""

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dropkd.data import EvalLoader, LoadedBatch, TrainLoader
+from dropkd.contracts import NO_LABEL
+from dropkd.data import EvalLoader, LoadedBatch, MixedLoader, TrainLoader
 from dropkd.engine.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from dropkd.engine.distiller import Distiller, Losses
 from dropkd.engine.evaluation import Answers, answer_split, score_answers
@@ -31,6 +32,7 @@ from dropkd.engine.signals import Interrupted, StopRequest
 from dropkd.engine.tally import Tally
 from dropkd.errors import RunError
 from dropkd.files import replacing
+from dropkd.functional.labels import find_labelled
 from dropkd.models import Network, save_network
 
 __all__ = ["Position", "Training"]
@@ -77,6 +79,7 @@ class Training:
         fabric: device and precision.
         observer: who is told.
         data_sha256: fingerprint of the training images, so that a run is not resumed on others.
+        unlabelled_sha256: the same of the unlabelled images, None without any.
     """
 
     def __init__(
@@ -85,16 +88,17 @@ class Training:
         folder: Path,
         distiller: Distiller,
         finetuning: FineTuning,
-        train_loader: TrainLoader,
+        train_loader: TrainLoader | MixedLoader,
         val_loader: EvalLoader | None,
         val_teacher: Answers | None,
         fabric: Fabric,
         observer: Observer,
         data_sha256: str,
+        unlabelled_sha256: str | None = None,
     ) -> None:
         self.config, self.folder, self.fabric, self.observer = config, folder, fabric, observer
         self.train_loader, self.val_loader, self.val_teacher = train_loader, val_loader, val_teacher
-        self.device, self.data_sha256 = fabric.device, data_sha256
+        self.device, self.data_sha256, self.unlabelled_sha256 = fabric.device, data_sha256, unlabelled_sha256
         self.distiller = distiller.to(self.device)
         self.finetuning, self.optimizer = finetuning, make_optimizer(finetuning)
         self.wrapped, self.fabric_optimizer = fabric.setup(self.distiller, self.optimizer)
@@ -190,11 +194,13 @@ class Training:
         target = batch.target.to(self.device, non_blocking=True)
         if not (training.mixup or training.cutmix):
             return images, target, None
+        # The labels as they lie in the processor's memory: who is mixed with whom must not wait for a GPU.
         images, soft_target = mix_batch(
-            images, target, self.distiller.student.shapes.logits, mixup=training.mixup, cutmix=training.cutmix,
+            images, batch.target, self.distiller.student.shapes.logits, mixup=training.mixup, cutmix=training.cutmix,
             seed=self.config.seed, epoch=position.epoch, step=position.step,
         )  # fmt: skip
-        return images, soft_target.argmax(1), soft_target
+        soft_target = soft_target.to(self.device, non_blocking=True)
+        return images, torch.where(find_labelled(target), soft_target.argmax(1), NO_LABEL), soft_target
 
     def _close_epoch(self, journal: Journal) -> None:
         position = self.position
@@ -287,6 +293,7 @@ class Training:
             "random": random_state(),
             "journal_size": journal.size,
             "data_sha256": self.data_sha256,
+            "unlabelled_sha256": self.unlabelled_sha256,
         }
         save_checkpoint(self.folder / "last.ckpt", content)
         self._saved = time.monotonic()
@@ -298,11 +305,12 @@ class Training:
             RunError: there is no checkpoint, it can't be read, or the training images have changed since.
         """
         content = load_checkpoint(self.folder / "last.ckpt")
-        if content["data_sha256"] != self.data_sha256:
-            raise RunError(
-                f"The training images are no longer those that {str(self.folder)!r} was started with: files were "
-                "added, removed, renamed or changed. Put them back, or start a new run."
-            )
+        for kind, own in (("training", self.data_sha256), ("unlabelled", self.unlabelled_sha256)):
+            if own != content["data_sha256" if kind == "training" else "unlabelled_sha256"]:
+                raise RunError(
+                    f"The {kind} images are no longer those that {str(self.folder)!r} was started with: files were "
+                    "added, removed, renamed or changed. Put them back, or start a new run."
+                )
         self.position = Position(**content["position"])
         self.distiller.load_state_dict(content["distiller"])
         self.optimizer.load_state_dict(content["optimizer"])

@@ -82,6 +82,7 @@ def _list_facts(run: RunRecord) -> list[tuple[str, str]]:
         "student": run.student_name,
         "its parameters ": _count(run.figure("student", "parameters")),
         "training images": _count(run.figure("train_images")),
+        "unlabelled images, for the teacher\u2019s terms alone": _describe_unlabelled(run),
         "epochs": f"{done} of {planned}" if isinstance(planned, int) and planned != done else str(done),
         "steps": _count(run.figure("steps")),
         "images a step": _count(run.figure("global_batch") or run.setting("training", "batch_size")),
@@ -95,6 +96,17 @@ def _list_facts(run: RunRecord) -> list[tuple[str, str]]:
 def _describe_teacher(run: RunRecord) -> str | None:
     source, name = run.teacher_name, run.figure_text("teacher", "name")
     return source if source is None or name in (None, source) else f"{source} ({name})"
+
+
+def _describe_unlabelled(run: RunRecord) -> str | None:
+    images, step = run.figure("unlabelled", "images"), run.figure("unlabelled", "images_per_step")
+    if images is None or step is None:
+        return None
+    left_out = run.metrics["unlabelled"].get("left_out") or {}
+    places = {"unreadable": "could not be read"}
+    reasons = [f"{count(n)} {places.get(name, f'are in {name}')}" for name, n in left_out.items()]
+    said = f"{count(images)}, {count(step)} a step beside the labelled ones"
+    return said + (f"; left out: {', '.join(reasons)}" if reasons else "")
 
 
 def _count(value: float | None) -> str | None:
