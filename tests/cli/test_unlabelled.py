@@ -12,6 +12,7 @@ from PIL import Image
 from dropkd.demo.images import load_demo_split
 
 Cli = Callable[..., tuple[int, str, str]]
+DISTILL = ("distill", "photos", "-t", "TEACHER")
 SHORT = ("--student", "cifar_resnet8", "--epochs", "1", "--batch-size", "16", "--output", "run")
 
 
@@ -57,13 +58,13 @@ def test_their_labels_are_not_read(cli: Cli, photos: Path, pool: Path, teacher_r
     [
         (["train", "photos", "--model", "cifar_resnet8", "--unlabelled", "pool"], "`dropkd train` learns from labels"),
         (["train", "photos", "--model", "cifar_resnet8", "-s", "data.unlabelled=pool"], "nothing to learn from the"),
-        (["distill", "photos", "-t", "TEACHER", "--unlabelled", "poool", *SHORT], "Did you mean 'pool'?"),
-        (["distill", "photos", "-t", "TEACHER", "--unlabelled", "photos/test", *SHORT], "24 are in test"),
-        (["distill", "photos", "-t", "TEACHER", "--unlabelled", "pool", "--method", "crd", *SHORT], "can: at, cc"),
+        ([*DISTILL, "--unlabelled", "poool", *SHORT], "Did you mean 'pool'?"),
+        ([*DISTILL, "--unlabelled", "photos/test", *SHORT], "24 are in test"),
+        ([*DISTILL, "--unlabelled", "pool", "--method", "crd", *SHORT], "can: at, cc"),
         (["distill", "photos", "--unlabelled", "pool", "--method", "eac", *SHORT], "can: at, cc"),
-        (["distill", "photos", "-t", "TEACHER", "--unlabelled-ratio", "2", *SHORT], "there are no unlabelled images"),
-        (["distill", "photos", "-t", "TEACHER", "--unlabelled", "pool", "--unlabelled-ratio", "0", *SHORT], "above 0, got 0"),
-        (["distill", "photos", "-t", "TEACHER", "--unlabelled", "pool", "--unlabelled-ratio", "-1", *SHORT], "above 0, got -1"),
+        ([*DISTILL, "--unlabelled-ratio", "2", *SHORT], "there are no unlabelled images"),
+        ([*DISTILL, "--unlabelled", "pool", "--unlabelled-ratio", "0", *SHORT], "above 0, got 0"),
+        ([*DISTILL, "--unlabelled", "pool", "--unlabelled-ratio", "-1", *SHORT], "above 0, got -1"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_is_refused_in_words(
