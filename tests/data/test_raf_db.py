@@ -124,6 +124,27 @@ def test_another_list_gives_training_labels_and_leaves_the_test_labels(
     assert note.startswith("training labels from noise.txt: 1 of 21 (4.8%) are other than the data set's")
 
 
+def test_a_list_in_the_form_of_scns_authors_has_paths_of_aligned_images_and_labels_from_0(basic: Path) -> None:
+    lines = [line.split() for line in list_of(basic).read_text().splitlines() if line.startswith("train_")]
+    noisy = [(name, (int(label) - 1 if i else 6)) for i, (name, label) in enumerate(lines)]
+    text = "\n".join(f"/home/some one/RAF/aligned/{name[:-4]}_aligned.jpg {label}" for name, label in noisy)
+    list_of(basic).with_name("0.1noise_train.txt").write_text(text)
+    data = open_data(f"{basic}?labels=0.1noise_train.txt", validation_fraction=0)
+    assert data.train.class_counts.tolist() == [2, 3, 3, 3, 3, 3, 4]
+    assert data.test.class_counts.tolist() == [1] * 7
+    (note,) = [note for note in data.notes if "noise" in note]
+    assert note.startswith("training labels from 0.1noise_train.txt (which count from 0): 1 of 21 (4.8%) are other")
+
+
+def test_a_list_that_counts_from_0_and_goes_up_to_7_is_wrong(basic: Path) -> None:
+    text = list_of(basic).read_text().replace("train_00001.jpg 1", "train_00001.jpg 0")
+    list_of(basic).with_name("noise.txt").write_text(text)
+    with pytest.raises(
+        DataError, match=r"noise.txt' .*\n  line 1: the label of 'train_00001.jpg' must be 1 to 7, got 0"
+    ):
+        open_data(f"{basic}?labels=noise.txt")
+
+
 def test_another_list_must_name_the_same_training_images(basic: Path) -> None:
     other = list_of(basic).with_name("noise.txt")
     lines = list_of(basic).read_text().splitlines()
@@ -181,6 +202,12 @@ def test_images_that_the_list_does_not_name_are_counted(basic: Path) -> None:
 def test_a_missing_list_is_called_by_its_name(basic: Path) -> None:
     list_of(basic).unlink()
     with pytest.raises(DataError, match=r"no list_patition_label.txt \(spelt so\)\. Expected: EmoLabel/list_patition"):
+        open_data(basic)
+
+
+def test_a_list_whose_name_was_corrected_is_to_be_renamed(basic: Path) -> None:
+    list_of(basic).rename(list_of(basic).with_name("list_partition_label.txt"))
+    with pytest.raises(DataError, match=r"There is '.*EmoLabel/list_partition_label.txt': rename it"):
         open_data(basic)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
 from dropkd.data.listing import Listing
-from dropkd.data.rows import RowMistakes, read_lines
+from dropkd.data.raf_db_lists import Row, aligned_name, check_labels, read_list, read_training_labels
 from dropkd.data.source import Source
 from dropkd.data.wording import count_of, enumerate_some
 from dropkd.errors import DataError
@@ -40,19 +40,6 @@ _COMPOUND_SHARE = 0.1
 _LAYOUT = f"Expected: EmoLabel/{_LIST} and Image/aligned/train_00001_aligned.jpg and so on."
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A line of a list: an image, its split and its label, from 1."""
-
-    line: int
-    name: str
-    label: int
-
-    @property
-    def split(self) -> str:
-        return self.name.partition("_")[0]
-
-
 def is_raf_db(root: Path) -> bool:
     """Tell whether a folder is RAF-DB by its list of labels, or its aligned images where the list is missing."""
     return _find_list(root) is not None or any((root / part / "Image" / "aligned").is_dir() for part in _PARTS)
@@ -72,11 +59,12 @@ def list_raf_db(source: Source) -> Listing:
     root = source.path
     place = _find_list(root)
     if place is None:
-        raise DataError(f"{str(root)!r} holds the aligned images of RAF-DB but no {_LIST} (spelt so). {_LAYOUT}")
+        near = _suggest_list(root)
+        raise DataError(f"{str(root)!r} holds the aligned images of RAF-DB but no {_LIST} (spelt so).{near} {_LAYOUT}")
     part, file = place
-    rows = _read_list(file)
+    rows = read_list(file)
     classes = _choose_classes(rows)
-    _check_range(file, rows, classes)
+    check_labels(file, rows, classes)
     folder = _find_images(part)
     notes = _compare_counts(rows, classes)
     if part != root and part.name == "basic" and (root / "compound").is_dir():
@@ -86,8 +74,10 @@ def list_raf_db(source: Source) -> Listing:
     notes += _note_unlisted(folder, rows)
     labels = {row.name: row.label for row in rows}
     if "labels" in source.options:
-        labels |= _read_other_labels(_find_other_list(source.options["labels"], file), rows, classes, notes)
-    files = ((folder / _aligned(row.name), row.split, labels[row.name] - 1) for row in rows)
+        others, note = read_training_labels(source.options["labels"], file, rows, classes)
+        labels |= others
+        notes.append(note)
+    files = ((folder / aligned_name(row.name), row.split, labels[row.name] - 1) for row in rows)
     return Listing.of_files(root, classes, files, notes=notes).require_classes()
 
 
@@ -100,6 +90,18 @@ def _find_list(root: Path) -> tuple[Path, Path] | None:
     return None
 
 
+def _suggest_list(root: Path) -> str:
+    """Return a word on a file that is likely the list under another name, or an empty string."""
+    near = [
+        file
+        for part in _PARTS
+        for folder in _LIST_FOLDERS
+        for file in sorted((root / part / folder).glob("*.txt"))
+        if get_close_matches(file.name, [_LIST], cutoff=0.8)
+    ]
+    return f" There is {str(near[0])!r}: rename it." if near else ""
+
+
 def _find_images(part: Path) -> Path:
     for name in _IMAGE_FOLDERS:
         if (part / name).is_dir():
@@ -109,41 +111,12 @@ def _find_images(part: Path) -> Path:
     raise DataError(f"{str(part)!r} has no folder Image/aligned.{advice} {_LAYOUT}")
 
 
-def _read_list(file: Path) -> list[_Row]:
-    rows: list[_Row] = []
-    seen: dict[str, int] = {}
-    mistakes = RowMistakes(file)
-    for line, text in enumerate(read_lines(file), 1):
-        cells = text.split()
-        if not cells:
-            continue
-        if len(cells) != 2 or not cells[1].isdecimal() or not cells[0].startswith(("train_", "test_")):
-            mistakes.add(line, f"must look like 'train_00001.jpg 5' or 'test_0001.jpg 5', got {text.strip()!r}")
-        elif cells[0] in seen:
-            mistakes.add(line, f"{cells[0]!r} stands in line {seen[cells[0]]} already")
-        else:
-            rows.append(_Row(line, cells[0], int(cells[1])))
-            seen[cells[0]] = line
-    mistakes.check()
-    if not rows:
-        raise DataError(f"{str(file)!r} lists no images.")
-    return rows
-
-
-def _choose_classes(rows: Sequence[_Row]) -> tuple[str, ...]:
+def _choose_classes(rows: Sequence[Row]) -> tuple[str, ...]:
     beyond = sum(row.label > len(BASIC_EMOTIONS) for row in rows)
     return COMPOUND_EMOTIONS if beyond > _COMPOUND_SHARE * len(rows) else BASIC_EMOTIONS
 
 
-def _check_range(file: Path, rows: Sequence[_Row], classes: Sequence[str]) -> None:
-    mistakes = RowMistakes(file)
-    for row in rows:
-        if not 1 <= row.label <= len(classes):
-            mistakes.add(row.line, f"the label of {row.name!r} must be 1 to {len(classes)}, got {row.label}")
-    mistakes.check()
-
-
-def _compare_counts(rows: Sequence[_Row], classes: tuple[str, ...]) -> list[str]:
+def _compare_counts(rows: Sequence[Row], classes: tuple[str, ...]) -> list[str]:
     differences = []
     for split in ("train", "test"):
         labels = [row.label - 1 for row in rows if row.split == split]
@@ -161,43 +134,8 @@ def _compare_counts(rows: Sequence[_Row], classes: tuple[str, ...]) -> list[str]
     return [f"RAF-DB has other numbers of images than published (in brackets): {enumerate_some(differences, 4)}"]
 
 
-def _note_unlisted(folder: Path, rows: Sequence[_Row]) -> list[str]:
-    listed = {_aligned(row.name) for row in rows}
+def _note_unlisted(folder: Path, rows: Sequence[Row]) -> list[str]:
+    listed = {aligned_name(row.name) for row in rows}
     with os.scandir(folder) as entries:
         extra = sum(entry.name not in listed and entry.name.endswith(".jpg") for entry in entries)
     return [f"ignored {count_of(extra, 'image')} in {folder.name}/ that the list does not name"] if extra else []
-
-
-def _find_other_list(name: str, own: Path) -> Path:
-    given = Path(name).expanduser()
-    for file in (given, own.parent / given):
-        if file.is_file():
-            return file
-    raise DataError(f"labels={name}: there is no such file, neither as it is written nor in {str(own.parent)!r}.")
-
-
-def _read_other_labels(file: Path, own: Sequence[_Row], classes: Sequence[str], notes: list[str]) -> Mapping[str, int]:
-    """Return the training labels of another list by image, and note how many differ."""
-    rows = [row for row in _read_list(file) if row.split == "train"]
-    _check_range(file, rows, classes)
-    truth = {row.name: row.label for row in own if row.split == "train"}
-    labels = {row.name: row.label for row in rows}
-    for names, text in (
-        (truth.keys() - labels, "lacks"),
-        (labels.keys() - truth, "has, but the data set's list has not,"),
-    ):
-        if names:
-            listed = enumerate_some([repr(name) for name in sorted(names)], 5)
-            raise DataError(f"{str(file)!r} {text} {count_of(len(names), 'training image')}: {listed}.")
-    changed = sum(labels[name] != truth[name] for name in truth)
-    share = changed / max(1, len(truth))
-    notes.append(
-        f"training labels from {file.name}: {changed:,} of {len(truth):,} ({share:.1%}) are other than the data set's; "
-        "validation images, which are cut from these, have them too; test labels are the data set's"
-    )
-    return labels
-
-
-def _aligned(name: str) -> str:
-    stem, dot, suffix = name.rpartition(".")
-    return f"{stem}_aligned.{suffix}" if dot else f"{name}_aligned.jpg"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dropkd.data.archives import advise_unpacking
 from dropkd.data.cifar import CIFAR10_FILES, CIFAR100_FILES, list_cifar10, list_cifar100
 from dropkd.data.listing import SPLITS, Listing
 from dropkd.data.published_sets import (
@@ -24,7 +25,7 @@ from dropkd.data.published_sets import (
 from dropkd.data.source import Source
 from dropkd.errors import ConfigError, DataError, did_you_mean
 
-__all__ = ["NAMED_SETS", "list_torchvision"]
+__all__ = ["NAMED_SETS", "advise_name", "list_torchvision"]
 
 _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _IDX = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
@@ -123,6 +124,16 @@ def list_torchvision(source: Source) -> Listing:
     return replace(listing, notes=(*listing.notes, *chosen.notes, *_compare_counts(name, chosen, listing)))
 
 
+def advise_name(place: Path) -> str:
+    """Return by which name a folder or an archive of a published set is opened, as a sentence, or an empty string."""
+    for name, chosen in NAMED_SETS.items():
+        if chosen.folder and place.is_dir() and _find_folder(chosen, place) is not None:
+            return f"These are the files of {name}: give them as 'torchvision:{name}?root={place}'."
+        if place.is_file() and place.name in chosen.archives:
+            return f"Then give 'torchvision:{name}?root={place.parent}': this is the archive of {name}."
+    return ""
+
+
 def _find_name(source: Source) -> str:
     by_lower = {name.lower(): name for name in NAMED_SETS}
     if (name := by_lower.get(source.place.lower())) is None:
@@ -146,6 +157,8 @@ def _is_there(path: Path) -> bool:
 
 
 def _say_missing(chosen: _NamedSet, root: Path) -> str:
+    if root.is_file():
+        return "that is a file, and root is the folder around what is unpacked from it"
     if not root.is_dir():
         return "there is no such folder"
     missing = next(need for need in chosen.needs if not _is_there(root / chosen.folder / need))
@@ -153,6 +166,8 @@ def _say_missing(chosen: _NamedSet, root: Path) -> str:
 
 
 def _advise(name: str, chosen: _NamedSet, root: Path) -> str:
+    if root.is_file():
+        return f"{advise_unpacking(root)} and give 'torchvision:{name}?root={root.parent}'.".strip()
     packed = [name for name in chosen.archives if name.endswith(("tar.gz", "tgz"))]
     here = [path for place in (root, root / chosen.folder) for name in packed if (path := place / name).is_file()]
     if here:
