@@ -49,7 +49,8 @@ Data = Annotated[
     typer.Argument(
         metavar="DATA",
         help="Folder with train/CLASS/* and test/CLASS/* (val/ too), or CLASS/* (split 80/10/10 by seed); a CSV or "
-        "parquet manifest; RAF-DB, ImageNet or FER2013; torchvision:CIFAR100 and the like.",
+        "parquet manifest; RAF-DB, ImageNet or FER2013; torchvision:CIFAR100; hf:NAME or a saved Hugging Face data "
+        "set; WebDataset shards, as train-{000..012}.tar or wds:URL.",
         show_default=False,
     ),
 ]

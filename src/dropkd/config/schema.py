@@ -55,7 +55,7 @@ class DataConfig(_Section):
 
     Args:
         path: folder of images, ``train/CLASS/*`` and ``test/CLASS/*`` or just ``CLASS/*``; a manifest, a published set
-            in its own layout, or ``torchvision:NAME``.
+            in its own layout, ``torchvision:NAME``, ``hf:NAME``, or shards (see docs/data.md).
         image_size: pixels that the student is fed, one number or [height, width]; None: by the data.
         augmentation: ``auto`` is crop-flip for small images and resized-crop for large ones.
         crop_padding: how far crop-flip shifts images, in pixels of the view; None: an eighth of it.

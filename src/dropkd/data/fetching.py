@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from dropkd.errors import DataError
 
-__all__ = ["Fetched", "fetch"]
+__all__ = ["Fetched", "NotThereError", "fetch"]
 
 _LOG = logging.getLogger(__name__)
 # Seconds before the next try; a server that restarts, or asks for patience, is back after these.
@@ -40,6 +40,10 @@ class Fetched:
     sha256: str
 
 
+class NotThereError(DataError):
+    """Where it was looked for is nothing that may be read."""
+
+
 class _PassingError(Exception):
     """What may be over at the next try."""
 
@@ -55,6 +59,7 @@ def fetch(url: str, target: Path, *, limit: int | None = None) -> Fetched:
         limit: how many bytes there may be.
 
     Raises:
+        NotThereError: there is nothing at the URL.
         DataError: it can't be had; the text says how often that was tried, and how to go on.
     """
     tries = len(_PAUSES) + 1
@@ -74,11 +79,11 @@ def _fetch_once(url: str, target: Path, limit: int | None) -> Fetched:
     # Not emptied first: its size may hold a place on the disk.
     with _opened(url) as (stream, promised), target.open("r+b" if target.exists() else "wb") as file:
         if limit is not None and promised is not None and promised > limit:
-            raise DataError(f"{url} has {promised:,} bytes, more than the {limit:,} that the cache may hold.")
+            raise DataError(f"{url} has {promised:,} bytes, more than may be kept, {limit:,}. Raise ?cache_gb=")
         for piece in _pieces(stream):
             count += len(piece)
             if limit is not None and count > limit:
-                raise DataError(f"{url} has more than the {limit:,} bytes that the cache may hold.")
+                raise DataError(f"{url} has more bytes than may be kept, {limit:,}. Raise ?cache_gb=")
             digest.update(piece)
             file.write(piece)
         file.truncate()
@@ -124,7 +129,8 @@ def _open_http(url: str) -> Any:
             raise _PassingError(said) from error
         advice = {401: " It asks who you are", 403: " You may not read it", 404: " Look for a slip in the name"}
         hint = f".{advice[error.code]}" if error.code in advice else ""
-        raise DataError(_explain(url, f"{said}{hint}")) from error
+        kind = NotThereError if error.code in (403, 404, 410) else DataError
+        raise kind(_explain(url, f"{said}{hint}")) from error
     except (OSError, http.client.HTTPException) as error:
         raise _PassingError(f"no answer ({getattr(error, 'reason', error)})") from error
     except ValueError as error:
@@ -141,7 +147,7 @@ def _open_other(url: str) -> Any:
     except ValueError as error:
         raise DataError(f"{url}: {error}. Places that need no more packages are http:// and https://.") from error
     except FileNotFoundError as error:
-        raise DataError(_explain(url, "there is no such file")) from error
+        raise NotThereError(_explain(url, "there is no such file")) from error
     except PermissionError as error:
         raise DataError(_explain(url, f"you may not read it ({error})")) from error
     # Each kind of place fails in its own way.

@@ -13,6 +13,8 @@ from dropkd.data.imagenet import is_imagenet, is_tiny_imagenet, list_imagenet, l
 from dropkd.data.listing import Listing
 from dropkd.data.manifest import MANIFEST_SUFFIXES, list_manifest, read_header
 from dropkd.data.raf_db import is_raf_db, list_raf_db
+from dropkd.data.shard_places import is_shards
+from dropkd.data.shards import list_shards
 from dropkd.data.source import Source
 from dropkd.data.torchvision_sets import list_torchvision
 
@@ -27,14 +29,19 @@ _FOLDERS: tuple[tuple[Callable[[Path], bool], Callable[[Source], Listing]], ...]
 )
 
 
-def find_images(source: Source) -> Listing:
-    """Return all images of a data set; none is opened.
+def find_images(source: Source, progress: Callable[[int, int], None] | None = None) -> Listing:
+    """Return all images of a data set; none is opened, but those of shards behind URLs when they are first listed.
+
+    Args:
+        source: the data set.
+        progress: called with the number of shards looked through and of all, where there are shards.
 
     Raises:
         DataError: what is there is no data set of a known form, or not a whole one.
         ConfigError: an option that this form does not have.
     """
-    return find_form(source)(source)
+    form = find_form(source)
+    return list_shards(source, progress) if form is list_shards else form(source)
 
 
 def find_form(source: Source) -> Callable[[Source], Listing]:
@@ -43,6 +50,8 @@ def find_form(source: Source) -> Callable[[Source], Listing]:
         return list_torchvision
     if source.scheme == "hf":
         return list_tables
+    if source.scheme == "wds" or _is(is_shards, source.path):
+        return list_shards
     path = source.path
     if path.suffix.lower() in MANIFEST_SUFFIXES and _is(Path.is_file, path):
         return list_fer2013 if is_fer2013(read_header(path)) else list_manifest

@@ -121,16 +121,37 @@ class Listing:
         store: ImageStore,
         *,
         notes: Iterable[str] = (),
+        mistakes: Iterable[str] = (),
+        readings: Readings | None = None,
+        by_class: bool = True,
     ) -> Listing:
-        """Make a listing of the images of a store; they are put in the order that files would have."""
+        """Make a listing of the images of a store; they are put in the order that files would have.
+
+        Args:
+            root: what paths start from.
+            classes: the names of the classes.
+            paths: the names of the images.
+            splits: the split of each.
+            target: (N,) the class of each.
+            store: what they are read from.
+            notes: what the user should know.
+            mistakes: what could not be listed.
+            readings: what reading them gave, where that was done already.
+            by_class: order each split by class and path; else it keeps the order of the store, for one that is best
+                read from its beginning to its end.
+        """
         order = {name: k for k, name in enumerate((*SPLITS, WHOLE))}
         labels = target.tolist()
-        rows = sorted(range(len(paths)), key=lambda i: (order[splits[i]], labels[i], paths[i]))
+        if by_class:
+            rows = sorted(range(len(paths)), key=lambda i: (order[splits[i]], labels[i], paths[i]))
+        else:
+            rows = sorted(range(len(paths)), key=lambda i: order[splits[i]])
         taken = np.array(rows, np.int64)
         split = np.array([splits[i] for i in rows], np.str_)
         return cls(
-            root, classes, [paths[i] for i in rows], split, target[taken], tuple(notes), store=take_rows(store, taken)
-        )
+            root, classes, [paths[i] for i in rows], split, target[taken], tuple(notes), store=take_rows(store, taken),
+            mistakes=tuple(mistakes), readings=None if readings is None else readings.take(taken),
+        )  # fmt: skip
 
     @property
     def images(self) -> ImageStore:

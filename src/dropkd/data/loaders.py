@@ -16,6 +16,7 @@ from dropkd.data.batches import Batches, LoadedBatch, Renderer
 from dropkd.data.geometry import Pixels, fit_frame
 from dropkd.data.images import Picture, decode_from
 from dropkd.data.labels import Targets
+from dropkd.data.nearness import find_nearness
 from dropkd.data.reading import PACK_BYTES
 from dropkd.data.recipe import Recipe
 from dropkd.data.sampling import EpochOrder
@@ -79,7 +80,7 @@ class TrainLoader:
         self.batch_size = batch_size
         self.seed = seed
         self.drop_last = drop_last
-        self.order = EpochOrder(split.targets, sampling, seed)
+        self.order = EpochOrder(split.targets, sampling, seed, find_nearness(split.store))
         self.views = len(views)
         framed = recipe.augmentation != "resized-crop"
         source = _choose_source(split, size if framed else None)

@@ -54,7 +54,7 @@ def open_data(
         DataError: the data set, its classes or its images are not what training needs.
         ConfigError: the fraction or an option of the data set is out of range.
     """
-    listing = find_images(read_source(path))
+    listing = find_images(read_source(path), progress)
     notes = list(listing.notes)
     readings = read_listing(listing, progress)
     keep = keep_readable(listing, readings, skip_unreadable, notes)

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropkd.data.cache_place import cache_folder
-from dropkd.data.fetching import fetch
+from dropkd.data.fetching import NotThereError, fetch
+from dropkd.data.nearness import Nearness
 from dropkd.data.reading import Readings, read_images
 from dropkd.data.shard_cache import RemoteShard, ShardCache
 from dropkd.data.shard_index import IndexedShard, IndexFile
 from dropkd.data.shard_places import ShardPlaces
 from dropkd.data.shard_store import LocalShard, ShardStore
 from dropkd.data.source import Source
-from dropkd.data.stores import Nearness
 from dropkd.data.tar_samples import index_tar
 from dropkd.errors import ConfigError, DataError
 
@@ -27,6 +27,7 @@ __all__ = ["RemoteSet"]
 # Room for ten shards of the usual size, on most disks there is.
 _DEFAULT_GB = 10.0
 _LARGEST_TEXT = 2**24
+_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -77,20 +78,20 @@ class RemoteSet:
             return indexed
         # Held open, so that it stays readable where another process drops it meanwhile.
         with self.cache.open(url) as file:
-            whole = hashlib.file_digest(file, "sha256").hexdigest()
+            whole = hashlib.sha256()
+            while piece := file.read(_PIECE):
+                whole.update(piece)
             path = self.cache.place(url)
             index = index_tar(path, label=self.label, image=self.image)
             store = ShardStore([LocalShard(path)], np.zeros(len(index.names), np.int64), index.offset, index.size)
             readings = read_images(store, pack=False)
-            indexed = IndexedShard(index, readings, path.stat().st_size, whole)
+            indexed = IndexedShard(index, readings, path.stat().st_size, whole.hexdigest())
         kept.write(indexed)
         return indexed
 
     def shards(self, urls: Sequence[str], indexed: Sequence[IndexedShard]) -> list[RemoteShard]:
         """Return the shards to read from."""
-        return [
-            RemoteShard(url, self.cache, (own.bytes, own.sha256)) for url, own in zip(urls, indexed, strict=True)
-        ]
+        return [RemoteShard(url, self.cache, (own.bytes, own.sha256)) for url, own in zip(urls, indexed, strict=True)]
 
     def nearness(self, shard: NDArray[np.int64], sizes: Sequence[int]) -> Nearness | None:
         """Return which images are to be read near each other; None where all shards fit into the cache.
@@ -138,7 +139,7 @@ class RemoteSet:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 fetch(url, partial, limit=_LARGEST_TEXT)
                 partial.replace(path)
-            except DataError:
+            except NotThereError:
                 if needed:
                     raise
                 absent.touch()
@@ -148,4 +149,3 @@ class RemoteSet:
             finally:
                 partial.unlink(missing_ok=True)
         return path.read_bytes()
-

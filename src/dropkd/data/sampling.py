@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from dropkd.data import counters
 from dropkd.data.labels import Targets
+from dropkd.data.nearness import Nearness, permute_near
 from dropkd.errors import ConfigError, did_you_mean
 
 __all__ = ["SAMPLINGS", "EpochOrder", "count_draws"]
@@ -30,6 +31,7 @@ class EpochOrder:
         targets: (N,) the class of each image.
         sampling: one of :data:`SAMPLINGS`.
         seed: any whole number.
+        nearness: which images are shown near each other, for shards that are fetched one after another.
 
     Raises:
         ConfigError: an unknown sampling, or images of several classes each.
@@ -45,7 +47,7 @@ class EpochOrder:
         (array([2, 2]), [0, 1])
     """
 
-    def __init__(self, targets: Targets, sampling: str, seed: int) -> None:
+    def __init__(self, targets: Targets, sampling: str, seed: int, nearness: Nearness | None = None) -> None:
         if sampling not in SAMPLINGS:
             raise ConfigError(
                 f"unknown data.sampling {sampling!r}. There are: {', '.join(SAMPLINGS)}."
@@ -59,13 +61,18 @@ class EpochOrder:
         self.count = len(targets)
         self.sampling = sampling
         self.seed = seed
+        self.nearness = nearness
         numbers = np.unique(targets).tolist() if sampling != "shuffle" else []
         self._classes = [(number, np.flatnonzero(targets == number)) for number in numbers]
 
     def draw(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return (N,) the number of each image, and (N,) how often it was shown before in this epoch."""
         chosen = np.arange(self.count) if self.sampling == "shuffle" else self._choose(epoch)
-        index = chosen[counters.permutation(counters.stream_key(self.seed, epoch, _ORDER), self.count)]
+        key = counters.stream_key(self.seed, epoch, _ORDER)
+        if self.nearness is None:
+            index = chosen[counters.permutation(key, self.count)]
+        else:
+            index = chosen[permute_near(key, self.nearness.group[chosen], self.nearness.window)]
         return index, _count_earlier(index) if self.sampling != "shuffle" else np.zeros(self.count, np.int64)
 
     def _choose(self, epoch: int) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from dropkd.data.listing import SPLITS, WHOLE
@@ -137,15 +138,16 @@ def _find_remote(source: Source, place: str, has_splits: bool) -> tuple[str, lis
         return place.rstrip("/"), []
     if not all(name.lower().endswith((_PLAIN, *_PACKED)) for name in names):
         raise ConfigError(
-            f"{source.text!r}: the name of a shard ends in .tar. A folder behind a URL can't be listed; name its shards: "
-            f"wds:{place.rstrip('/')}/train-{{000..012}}.tar, or ?train=train-{{000..012}}.tar&val=..."
+            f"{source.text!r}: the name of a shard ends in .tar. A folder behind a URL can't be listed; name its "
+            f"shards: wds:{place.rstrip('/')}/train-{{000..012}}.tar, or ?train=train-{{000..012}}.tar&val=..."
         )
     scheme, _, rest = names[0].partition("://")
     host = rest.partition("/")[0]
     if len({name.partition("://")[2].partition("/")[0] for name in names}) > 1:
         raise ConfigError(f"{source.text!r}: all shards must come from one server.")
     folders = [name.rpartition("/")[0].split("/") for name in names]
-    common = os.path.commonprefix(folders)
+    levels = zip(*folders, strict=False)
+    common = [level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels)]
     base = "/".join(common) if len(common) > 2 else f"{scheme}://{host}"
     return base, [name[len(base) + 1 :] for name in names]
 
@@ -177,15 +179,21 @@ def _match(source: Source, path: Path) -> list[Path]:
     """Return the files that a pattern stands for: those of braces must all be there."""
     if path.is_file():
         return [path]
-    files, missing = [], []
+    files: list[Path] = []
+    missing: list[str] = []
     for name in expand_braces(str(path)):
         if glob.has_magic(name) and not Path(name).exists():
-            found = sorted(glob.glob(name))
+            # Path.glob takes no absolute patterns.
+            found = sorted(glob.glob(name))  # noqa: PTH207
             files += [Path(own) for own in found]
             missing += [] if found else [name]
         else:
-            (files if Path(name).is_file() else missing).append(Path(name))
+            there = Path(name).is_file()
+            files += [Path(name)] if there else []
+            missing += [] if there else [name]
     if missing:
-        listed = enumerate_some([repr(str(name)) for name in missing], 5)
-        raise DataError(f"{source.text!r}: {len(missing)} of {len(files) + len(missing)} shards are not there: {listed}.")
+        listed = enumerate_some([repr(name) for name in missing], 5)
+        raise DataError(
+            f"{source.text!r}: {len(missing)} of {len(files) + len(missing)} shards are not there: {listed}."
+        )
     return files

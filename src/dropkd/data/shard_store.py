@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dropkd.data.stores import Nearness
+from dropkd.data.nearness import Nearness
 
 __all__ = ["LocalShard", "Shard", "ShardStore"]
 

@@ -28,6 +28,9 @@ _REMOTE_OPTIONS = ("cache", "cache_gb")
 # Files beside the shards that name their classes.
 _CLASS_FILES = ("classes.txt", "labels.txt")
 
+# How many images a message lists.
+_LISTED = 10
+
 _Progress = Callable[[int, int], None]
 
 
@@ -67,9 +70,8 @@ def list_shards(source: Source, progress: _Progress | None = None) -> Listing:
             progress(len(indexed), len(names))
     images = _join(names, splits, indexed)
     source_of_labels = _check_labels(source, names, indexed)
-    classes, target, wrong = _number_classes(images, _read_classes(source, places, remote))
+    classes, target = _number_classes(source, images, _read_classes(source, places, remote))
     mistakes = [f"{name} {text}" for name, own in zip(names, indexed, strict=True) for text in own.index.mistakes]
-    mistakes += wrong
     if not images.names:
         raise DataError(f"{source.text!r} holds no images with classes: {enumerate_some(mistakes, 3)}.")
     own_shards: Sequence[Shard] = [LocalShard(Path(places.full(name))) for name in names]
@@ -84,8 +86,12 @@ def list_shards(source: Source, progress: _Progress | None = None) -> Listing:
         notes=notes, mistakes=mistakes, readings=remote.readings(indexed) if remote is not None else None,
         by_class=nearness is None,
     )  # fmt: skip
-    listing = listing.take(np.flatnonzero(listing.target >= 0)) if wrong else listing
-    return listing.leave_out_empty_classes().require_classes()
+    try:
+        return listing.leave_out_empty_classes().require_classes()
+    except DataError as error:
+        if mistakes:
+            raise DataError(f"{error} What is wrong with the shards: {enumerate_some(mistakes, 3)}.") from error
+        raise
 
 
 def _index_local(source: Source, path: Path) -> IndexedShard:
@@ -159,19 +165,20 @@ def _split_lines(content: bytes, place: str) -> list[str]:
     names = [line for line in lines if line]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice or not names:
-        raise DataError(f"{place!r}: there must be a class a line, " + (f"{twice[0]!r} is twice." if twice else "none is."))
+        what = f"{twice[0]!r} is there twice" if twice else "there is none"
+        raise DataError(f"{place!r} must name a class on each line; {what}.")
     return names
 
 
 def _number_classes(
-    images: _Images, known: tuple[str, list[str]] | None
-) -> tuple[tuple[str, ...], NDArray[np.int64], list[str]]:
-    """Return the names of the classes, each image's number (-1 where it is none), and what is wrong."""
+    source: Source, images: _Images, known: tuple[str, list[str]] | None
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the names of the classes, and each image's number."""
     found = set(images.labels)
     if known is None:
         classes = sort_labels(found)
         numbers = {name: k for k, name in enumerate(classes)}
-        return classes, np.array([numbers[label] for label in images.labels], np.int64), []
+        return classes, np.array([numbers[label] for label in images.labels], np.int64)
     place, names = known
     numbers = {name: k for k, name in enumerate(names)}
     what = f"one of the {count_of(len(names), 'name')} in {place!r}"
@@ -179,11 +186,17 @@ def _number_classes(
         numbers = {label: int(label) for label in found if 0 <= int(label) < len(names)}
         what = f"one of 0 to {len(names) - 1}, for the {count_of(len(names), 'name')} in {place!r}"
     target = np.array([numbers.get(label, -1) for label in images.labels], np.int64)
-    wrong = [
-        f"{images.names[i]}: the class must be {what}, got {images.labels[i]!r}{did_you_mean(images.labels[i], names)}"
-        for i in np.flatnonzero(target < 0).tolist()
-    ]
-    return tuple(names), target, wrong
+    wrong = np.flatnonzero(target < 0).tolist()
+    if wrong:
+        lines = [
+            f"\n  {images.names[i]}: the class must be {what}, got {images.labels[i]!r}"
+            f"{did_you_mean(images.labels[i], names)}"
+            for i in wrong[:_LISTED]
+        ]
+        lines += [f"\n  and {len(wrong) - _LISTED:,} more"] if len(wrong) > _LISTED else []
+        have = "1 image has" if len(wrong) == 1 else f"{len(wrong):,} images have"
+        raise DataError(f"{source.text!r}: {have} no class that is known:{''.join(lines)}")
+    return tuple(names), target
 
 
 def _note_others(names: Sequence[str], indexed: Sequence[IndexedShard]) -> list[str]:

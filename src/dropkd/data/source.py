@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,11 @@ from dropkd.errors import ConfigError, did_you_mean
 
 __all__ = ["DEFAULT_ROOT", "Source", "absolute_source", "read_source"]
 
-_SCHEMES = ("torchvision", "hf")
+_SCHEMES = ("torchvision", "hf", "wds")
+# A URL, whose slashes a path has made one.
+_URL = re.compile(r"(?!wds:|hf:|torchvision:)([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/])")
+# The endings of what an option ``classes`` belongs to: manifests and shards.
+_CLASS_NAMING = (".csv", ".parquet", ".tar")
 # Where the files of a set that is called by name are looked for: the field's custom.
 DEFAULT_ROOT = "data"
 
@@ -22,7 +27,8 @@ class Source:
     Args:
         text: the user's own words.
         place: the folder or the file; for a set that is called by name, that name.
-        scheme: ``torchvision`` for a set that is called by name, ``hf`` for tables of ``datasets``, else empty.
+        scheme: ``torchvision`` for a set that is called by name, ``hf`` for tables of ``datasets``, ``wds`` for
+            shards and all that is behind a URL, else empty.
         options: what stood behind the question mark.
     """
 
@@ -59,6 +65,8 @@ def read_source(text: str | Path) -> Source:
         ConfigError: something behind the question mark is not ``option=value``.
 
     Example:
+        >>> read_source("https://host/train-{000..012}.tar").scheme
+        'wds'
         >>> source = read_source("raf-db?labels=noise01.txt")
         >>> source.place, source.options
         ('raf-db', {'labels': 'noise01.txt'})
@@ -78,9 +86,13 @@ def read_source(text: str | Path) -> Source:
             )
         options[name] = value
     scheme, colon, name = place.partition(":")
-    if colon and scheme.lower() in _SCHEMES:
-        return Source(whole, name, scheme.lower(), options)
-    return Source(whole, place, "", options)
+    if not (colon and scheme.lower() in _SCHEMES):
+        scheme, name = ("wds" if _URL.match(place) else ""), place
+    if scheme.lower() == "wds" and _URL.match(name):
+        name = _URL.sub(r"\1://", name, count=1)
+        # A file behind a URL is a file.
+        name = "/" + name.removeprefix("file://") if name.startswith("file://") else name
+    return Source(whole, name, scheme.lower(), options)
 
 
 def absolute_source(text: str | Path) -> Path:
@@ -97,11 +109,13 @@ def absolute_source(text: str | Path) -> Path:
     place = source.place
     if source.scheme == "torchvision":
         options["root"] = str(source.path.absolute())
-    elif not source.scheme or _is_there(source.path):
+    elif not source.scheme or (source.scheme == "wds" and "://" not in place) or _is_there(source.path):
         place = str(source.path.absolute())
+    if source.scheme == "wds" and "cache" in options:
+        options["cache"] = str(Path(options["cache"]).expanduser().absolute())
     place = f"{source.scheme}:{place}" if source.scheme else place
-    # Of a manifest, labels is a column, and classes may be a file.
-    named = "classes" if source.path.suffix.lower() in (".csv", ".parquet") else "labels"
+    # Of a manifest, labels is a column, and classes may be a file; of shards as well.
+    named = "classes" if source.scheme == "wds" or source.path.suffix.lower() in _CLASS_NAMING else "labels"
     if named in options and _is_there(file := Path(options[named])):
         options[named] = str(file.expanduser().absolute())
     return Path(place + ("?" + "&".join(f"{k}={v}" for k, v in options.items()) if options else ""))

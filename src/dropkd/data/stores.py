@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FileStore", "ImageStore", "Nearness", "StoreRows", "find_nearness", "take_rows"]
+__all__ = ["FileStore", "ImageStore", "StoreRows", "take_rows"]
 
 
 class ImageStore(Protocol):
@@ -74,25 +74,3 @@ def take_rows(store: ImageStore | None, rows: NDArray[np.int64]) -> ImageStore |
     if store is None:
         return None
     return StoreRows(store.store, store.rows[rows]) if isinstance(store, StoreRows) else StoreRows(store, rows)
-
-
-@dataclass(frozen=True, eq=False)
-class Nearness:
-    """Which images of a store should be read near each other, since what holds them is fetched as a whole.
-
-    Args:
-        group: (N,) the number of what holds each image.
-        window: how many of these may be in use at a time.
-    """
-
-    group: NDArray[np.int64]
-    window: int
-
-
-def find_nearness(store: ImageStore | None) -> Nearness | None:
-    """Return which images of a store should be read near each other; None where any order is as good."""
-    if isinstance(store, StoreRows):
-        whole = find_nearness(store.store)
-        return None if whole is None else Nearness(whole.group[store.rows], whole.window)
-    nearness: Nearness | None = getattr(store, "nearness", None)
-    return nearness

@@ -11,6 +11,8 @@ __all__ = ["Member", "TarError", "walk_members"]
 
 _BLOCK = 512
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+# How tarfile says that there is less than a header promised, where several headers belong together.
+_SHORT = ("empty header", "truncated header", "unexpected end of data")
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,9 @@ def walk_members(path: Path) -> Iterator[Member]:
         yield from _walk(archive, whole)
         file.seek(archive.offset)
         if file.read(_BLOCK) != bytes(_BLOCK):
-            what = "has no end mark" if archive.offset >= whole else f"is damaged at byte {archive.offset:,}"
-            raise TarError(f"{what} (of {whole:,} bytes)")
+            cut = archive.offset + _BLOCK > whole
+            what = "is truncated" if cut else f"is damaged at byte {archive.offset:,}"
+            raise TarError(f"{what} (of {whole:,} bytes, without an end mark)")
 
 
 def _walk(archive: tarfile.TarFile, whole: int) -> Iterator[Member]:
@@ -68,7 +71,9 @@ def _walk(archive: tarfile.TarFile, whole: int) -> Iterator[Member]:
             found = archive.next()
         # A header that makes no sense shows in many ways.
         except Exception as error:
-            raise TarError(f"is truncated or damaged after {whole:,} bytes ({error})") from error
+            cut = archive.offset + _BLOCK > whole or str(error) in _SHORT
+            what = f"is truncated after {whole:,} bytes" if cut else f"can't be read beyond byte {archive.offset:,}"
+            raise TarError(f"{what} ({error})") from error
         # Else every header would be kept.
         archive.members = []  # type: ignore[attr-defined]
         if found is None:

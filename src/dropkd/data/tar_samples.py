@@ -190,9 +190,10 @@ def _read_label(file: BinaryIO, members: _Sample, source: str | None) -> str:
         value = int(value)
     if not isinstance(value, str | int):
         raise ValueError(f"has the class {value!r} in .{source}, which is neither a text nor a whole number")
-    if not str(value).strip() or "\n" in str(value).strip():
-        raise ValueError(f"has no class in .{source} but {str(value)[:40]!r}")
-    return str(value).strip()
+    text = str(value).strip()
+    if not text or "\n" in text:
+        raise ValueError(f"has no class in .{source} but {text[:40]!r}")
+    return text
 
 
 def _look_up(content: Any, name: str) -> Any:
