@@ -233,6 +233,21 @@ def test_a_probed_run_stopped_anywhere_and_resumed_ends_like_one_that_was_not(
     assert resumed.metrics["splits"] == whole.metrics["splits"]
 
 
+def test_a_run_with_drop_path_resumes_bit_for_bit_and_its_student_is_a_plain_one(
+    configure: Callable[..., Config],
+) -> None:
+    settings: dict[str, Any] = {"method": "plain", "training__epochs": 2, "student__drop_path": 0.5}
+    whole = api.run(configure(output="whole", **settings, **VIT))
+    with pytest.raises(Interrupted):
+        api.run(configure(output="halved", **settings, **VIT), observer=StopAt(3, signal.SIGTERM))
+    resumed = api.resume(whole.folder.parent / "halved")
+    assert_same(checkpoint_of(whole.folder), checkpoint_of(resumed.folder))
+    without = api.run(configure(output="without", **{**settings, "student__drop_path": None}, **VIT))
+    states = [torch.load(run.folder / "last.ckpt", weights_only=True)["distiller"] for run in (whole, without)]
+    assert not torch.equal(*(state["student.model.head.weight"] for state in states))
+    assert not any(type(module).__name__ == "DropPath" for module in whole.student().modules())
+
+
 class Watcher(Observer):
     """Keeps the table, the epochs and the warnings."""
 

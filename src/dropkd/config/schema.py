@@ -105,6 +105,8 @@ class StudentConfig(_Section):
         pretrained: start from the published weights where there are any.
         checkpoint: start from this file instead.
         options: keyword arguments of the model's constructor, e.g. ``{patch_size: 4}``.
+        drop_path: share of the images for which a block is left out in training (stochastic depth); that of the last
+            block, it rises with the depth. None: the model's own default, mostly 0.
         map_modules: names of the modules whose outputs are the feature maps; None: found by dropkd.
     """
 
@@ -112,6 +114,7 @@ class StudentConfig(_Section):
     pretrained: bool = True
     checkpoint: FilePath | None = None
     options: dict[str, Any] = Field(default_factory=dict)
+    drop_path: float | None = Field(default=None, ge=0, lt=1)
     map_modules: list[str] | None = None
 
 
@@ -189,7 +192,9 @@ class TrainingConfig(_Section):
         precision: ``auto`` is bf16 where the device computes in it fast, else 32.
         gradient_clip: largest norm of the gradient; None is off.
         accumulate: batches whose gradients are added up before a step.
-        ema_decay: decay of the running average of the weights; 0 is off.
+        ema_decay: decay of the running average of the weights, which is then judged and kept; 0 is off.
+        ema_warmup: keep less of the average in the first steps, ``(1 + n) / (10 + n)`` of it at most after n, so that a
+            short run's average is not that of its first weights.
         channels_last: the memory layout that convolutions are fastest in, on CPUs too.
         compile: run the student through ``torch.compile``.
         checkpoint_minutes: a checkpoint is written after each epoch, and this often within one.
@@ -218,6 +223,7 @@ class TrainingConfig(_Section):
     gradient_clip: float | None = Field(default=None, gt=0)
     accumulate: int = Field(default=1, ge=1)
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    ema_warmup: bool = True
     channels_last: bool = True
     compile: bool = False
     checkpoint_minutes: float = Field(default=10.0, gt=0)

@@ -26,6 +26,7 @@ from dropkd.errors import ConfigError
 from dropkd.methods.options import spell_out_options
 from dropkd.methods.registry import method_class
 from dropkd.models import Network, build_network, native_input, wrap_model
+from dropkd.models.stochastic_depth import build_dropping_network
 from dropkd.models.teachers.ensemble import EnsembleTeacher
 
 __all__ = ["hash_weights", "prepare_job"]
@@ -202,6 +203,10 @@ def hash_weights(model: nn.Module) -> str:
 
 def _build_student(config: ResolvedConfig, data: ImageData, given: nn.Module | None) -> Network:
     chosen = config.student
+    if given is not None and chosen.drop_path is not None:
+        raise ConfigError(
+            "'student.drop_path' is for models given by name; a module has the rates that it was built with."
+        )
     if isinstance(given, Network):
         network = given
     elif given is not None:
@@ -209,7 +214,8 @@ def _build_student(config: ResolvedConfig, data: ImageData, given: nn.Module | N
             given, image_size=config.data.image_size, map_modules=chosen.map_modules, classes=data.classes
         )
     else:
-        network = build_network(
+        build = build_network if chosen.drop_path is None else partial(build_dropping_network, rate=chosen.drop_path)
+        network = build(
             chosen.name,
             num_classes=len(data.classes),
             image_size=config.data.image_size,

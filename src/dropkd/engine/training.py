@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dropkd.contracts import NO_LABEL
 from dropkd.data import EvalLoader, LoadedBatch, MixedLoader, TrainLoader
+from dropkd.engine.averaging import average_weights
 from dropkd.engine.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from dropkd.engine.distiller import Distiller, Losses
 from dropkd.engine.evaluation import Answers, answer_split, score_answers
@@ -102,7 +102,9 @@ class Training:
         self.distiller = distiller.to(self.device)
         self.finetuning, self.optimizer = finetuning, make_optimizer(finetuning)
         self.wrapped, self.fabric_optimizer = fabric.setup(self.distiller, self.optimizer)
-        self.averaged = self._make_averaged()
+        self.averaged = average_weights(
+            self.distiller.student, config.training.ema_decay, warms_up=config.training.ema_warmup
+        )
         accumulate = config.training.accumulate
         self.updates_per_epoch = math.ceil(len(train_loader) / accumulate)
         self.schedule = self._make_schedule()
@@ -358,13 +360,6 @@ class Training:
         """Return a network's answers to a split, in the run's precision."""
         with self.fabric.autocast():
             return answer_split(network, loader, self.device)
-
-    def _make_averaged(self) -> AveragedModel | None:
-        decay = self.config.training.ema_decay
-        if not decay:
-            return None
-        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        return AveragedModel(self.distiller.student, multi_avg_fn=average, use_buffers=True)
 
     def _make_schedule(self) -> Schedule:
         training = self.config.training
