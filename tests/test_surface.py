@@ -19,6 +19,7 @@ PUBLIC = {
     "DropKDError",
     "Observer",
     "Run",
+    "check_data",
     "create_model",
     "data",
     "distill",

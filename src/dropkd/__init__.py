@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dropkd import data, functional, methods, metrics, models
     from dropkd.api import distill, evaluate, resume, train
     from dropkd.config import Config, load_config
+    from dropkd.data.check import check_data
     from dropkd.engine.distiller import Distiller
     from dropkd.engine.observer import Observer
     from dropkd.errors import DropKDError
@@ -26,6 +27,7 @@ __all__ = [
     "DropKDError",
     "Observer",
     "Run",
+    "check_data",
     "create_model",
     "data",
     "distill",
@@ -52,6 +54,7 @@ _HOMES = {
     "DropKDError": "dropkd.errors",
     "Observer": "dropkd.engine.observer",
     "Run": "dropkd.run",
+    "check_data": "dropkd.data.check",
     "create_model": "dropkd.models",
     "distill": "dropkd.api",
     "evaluate": "dropkd.api",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import dropkd
-from dropkd.cli import demo, export, listings, results, training
+from dropkd.cli import data, demo, export, listings, results, training
 from dropkd.cli.console import output
 
 __all__ = ["app"]
@@ -40,6 +40,7 @@ app.command("evaluate", rich_help_panel=_LOOK)(results.evaluate)
 app.command("predict", rich_help_panel=_LOOK)(results.predict)
 app.command("report", rich_help_panel=_LOOK)(results.report)
 app.command("export", rich_help_panel=_LOOK)(export.export)
+app.add_typer(data.app, name="data", rich_help_panel=_KNOW)
 app.command("methods", rich_help_panel=_KNOW)(listings.methods)
 app.command("models", rich_help_panel=_KNOW)(listings.models)
 

@@ -46,6 +46,7 @@ class Progress(Observer):
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._phases: dict[str, tuple[float, int]] = {}
         self._title, self._epochs = "training", 0
         self._first_step, self._started, self._spoke = 0, 0.0, 0.0
 
@@ -88,8 +89,16 @@ class Progress(Observer):
             self.console.print(f"{self._title}  step {step}/{total_steps}  {detail}  {say_time(left)} left")
 
     def on_phase(self, name: str, done: int, total: int) -> None:
-        """Move the bar of something that is not training."""
+        """Move the bar of something that is not training, or without a terminal print a line now and then."""
         self._show(name, name, done, total)
+        now = time.monotonic()
+        started, first = self._phases.setdefault(name, (now, done))
+        if not self.console.is_terminal and now - max(self._spoke, started) >= _SECONDS_BETWEEN_LINES:
+            self._spoke = now
+            left = (now - started) / max(1, done - first) * (total - done)
+            self.console.print(f"{name}  {done:,}/{total:,}  {say_time(left)} left")
+        if done >= total:
+            del self._phases[name]
 
     def on_epoch(self, record: dict[str, Any]) -> None:
         """Print an epoch's figures."""

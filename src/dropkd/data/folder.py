@@ -109,11 +109,11 @@ def scan_folder(folder: Path) -> Entries:
         raise DataError(f"can't read the folder {str(folder)!r}: {error.strerror}.") from error
     for entry in ordered:
         path = folder / entry.name
-        if entry.is_dir():
+        if _is_folder(entry):
             if entry.name != "__MACOSX":
                 entries.folders.append(path)
         # A link to nothing counts as an image, so that it's reported as one that can't be read.
-        elif path.suffix.lower() in IMAGE_SUFFIXES and (entry.is_file() or not path.exists()):
+        elif path.suffix.lower() in IMAGE_SUFFIXES and (path.is_file() or not path.exists()):
             entries.images.append(path)
         else:
             entries.others.append(path)
@@ -123,6 +123,14 @@ def scan_folder(folder: Path) -> Entries:
 def _advise(place: Path) -> str:
     """Return what to do about a place without images, where it can be told by what is there."""
     return "".join(f" {advice}" for advice in (advise_unpacking(place), advise_name(place)) if advice)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link that leads to itself, say; as a file it's reported where it can't be read.
+        return False
 
 
 def _find_splits(root: Path, top: Entries) -> dict[str, Path]:

@@ -16,11 +16,14 @@ from dropkd.errors import DataError, DropKDError
 __all__ = [
     "IMAGE_SUFFIXES",
     "Picture",
+    "as_seen",
     "decode_from",
     "decode_image",
     "decode_reduced",
     "explain_failure",
     "load_image",
+    "open_image",
+    "read_orientation",
 ]
 
 Picture = Image.Image
@@ -96,10 +99,14 @@ def decode_from(read: Callable[[], bytes], name: str) -> Picture:
 
 def decode_image(data: bytes) -> Picture:
     """Return the image that the bytes of a file hold, like :func:`load_image`; errors are Pillow's own."""
-    image = _open(data)
+    return as_seen(open_image(data))
+
+
+def as_seen(image: Picture) -> Picture:
+    """Return an opened image as people see it: decoded, as RGB, and turned upright; errors are Pillow's own."""
     image.load()
     rgb = _as_rgb(image)
-    turn = _TURNS.get(_read_orientation(image))
+    turn = _TURNS.get(read_orientation(image))
     return rgb if turn is None else rgb.transpose(turn)
 
 
@@ -109,14 +116,14 @@ def decode_reduced(data: bytes) -> tuple[tuple[int, int], Picture]:
     A JPEG is decoded at an eighth of its size, which reads every byte and so finds a truncated file, in a
     third of the time. Errors are Pillow's own.
     """
-    image = _open(data)
+    image = open_image(data)
     if image.format != "JPEG":
         image = decode_image(data)
         return (image.height, image.width), image
     width, height = image.size
     image.draft("RGB", (1, 1))
     image.load()
-    on_its_side = _read_orientation(image) >= 5
+    on_its_side = read_orientation(image) >= 5
     return ((width, height) if on_its_side else (height, width)), image
 
 
@@ -131,7 +138,8 @@ def explain_failure(error: Exception) -> str:
     return str(error).strip().rstrip(".").splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _open(data: bytes) -> Picture:
+def open_image(data: bytes) -> Picture:
+    """Return the image that the bytes of a file hold, not yet decoded; errors are Pillow's own."""
     if not data:
         raise ValueError("the file is empty (0 bytes)")
     return Image.open(BytesIO(data), formats=_known_formats())
@@ -143,7 +151,8 @@ def _known_formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _read_orientation(image: Picture) -> int:
+def read_orientation(image: Picture) -> int:
+    """Return how a camera noted that it was held, 1 (upright) to 8."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:

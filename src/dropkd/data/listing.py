@@ -17,7 +17,7 @@ from dropkd.data.stores import FileStore, ImageStore, take_rows
 from dropkd.data.wording import enumerate_some
 from dropkd.errors import DataError
 
-__all__ = ["SPLITS", "SPLIT_NAMES", "WHOLE", "Listing", "sort_labels"]
+__all__ = ["SPLITS", "SPLIT_NAMES", "WHOLE", "IncompleteListingError", "Listing", "sort_labels"]
 
 # The name under which a data set without splits keeps its images.
 WHOLE = "all"
@@ -206,17 +206,19 @@ class Listing:
         """Return the listing itself, once it is sure that a classifier can be trained on it.
 
         Raises:
-            DataError: there are no training images, fewer than two classes, or a split without a class.
+            IncompleteListingError: there are no training images, fewer than two classes, or a split without a class.
         """
         if WHOLE not in self.split and "train" not in self.split:
-            raise DataError(f"{str(self.root)!r}: there are no training images.")
+            raise IncompleteListingError(f"{str(self.root)!r}: there are no training images.", self)
         if len(self.classes) < 2:
-            raise DataError(f"{str(self.root)!r} has one class, {self.classes[0]!r}; a classifier needs two at least.")
+            one = f"{str(self.root)!r} has one class, {self.classes[0]!r}; a classifier needs two at least."
+            raise IncompleteListingError(one, self)
         for split in dict.fromkeys(self.split.tolist()):
             lost = [repr(self.classes[k]) for k in np.flatnonzero(self.count(split) == 0)]
             if lost and self.needs_classes(split):
                 where = "" if split == WHOLE else f" in {self.place(split)}"
-                raise DataError(f"{str(self.root)!r}: there is no image of class {enumerate_some(lost, 10)}{where}.")
+                none = f"{str(self.root)!r}: there is no image of class {enumerate_some(lost, 10)}{where}."
+                raise IncompleteListingError(none, self)
         return self
 
     def place(self, split: str) -> str:
@@ -238,3 +240,16 @@ def sort_labels(labels: set[str]) -> tuple[str, ...]:
     if all(re.fullmatch(r"-?[0-9]+", label) for label in labels):
         return tuple(sorted(labels, key=int))
     return tuple(sorted(labels))
+
+
+class IncompleteListingError(DataError):
+    """A data set was listed, but a classifier can't be trained on it.
+
+    Args:
+        text: what it lacks.
+        listing: what is there all the same, for those who look at it only.
+    """
+
+    def __init__(self, text: str, listing: Listing) -> None:
+        super().__init__(text)
+        self.listing = listing

@@ -1,0 +1,85 @@
+"""The page of a checked data set: its words, and how it shows in a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from itertools import pairwise, product
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+from dropkd.data.check import DataCheck, check_data
+from dropkd.report import write_data_page
+
+from .pages import Page
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+LONG = "a_class_name_without_any_place_to_break_it_" * 3
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def check(clothes: Path, tmp_path_factory: pytest.TempPathFactory) -> DataCheck:
+    """A check of data with a leak, a near copy, an unreadable file, and names that are hard to show."""
+    root = tmp_path_factory.mktemp("page") / "photos"
+    shutil.copytree(clothes, root)
+    first, second, third = sorted((root / "train" / "sandal").iterdir())[:3]
+    shutil.copy(first, root / "test" / "sandal" / "<b>copy.png")
+    Image.open(second).resize((40, 40)).save(root / "test" / "sandal" / "near.png")
+    (root / "train" / "sandal" / "broken.png").write_bytes(b"no")
+    (root / "train" / LONG).mkdir()
+    shutil.copy(third, root / "train" / LONG / os.fsdecode(b"\xff.png"))
+    return check_data(root)
+
+
+@pytest.fixture(scope="module")
+def page(check: DataCheck, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data_page(check, tmp_path_factory.mktemp("written") / "new" / "check.html")
+
+
+def test_the_page_tells_every_finding_and_shows_its_images(check: DataCheck, page: Path) -> None:
+    read = Page(page)
+    assert [finding.title for finding in check.findings if finding.title.replace("\u00a0", " ") not in read.text] == []
+    assert "test/sandal/<b>copy.png" in read.text
+    assert "b" not in read.tags
+    assert "\\xff.png" in read.text
+    pictures = [link for link in read.links if link.startswith("data:image/")]
+    assert len(pictures) >= 6 * 3 + 4
+    assert "24 of 256 bits apart" in read.text
+
+
+def test_data_in_order_says_so(clothes: Path, tmp_path: Path) -> None:
+    written = write_data_page(check_data(clothes), tmp_path / "check.html")
+    assert "Nothing stands in the way of training." in Page(written).text
+
+
+def test_the_page_shows_whole_and_quietly_at_each_width_and_in_each_scheme(browser: Browser, page: Path) -> None:
+    shown = browser.new_page()
+    heard: list[str] = []
+    asked: list[str] = []
+    shown.on("console", lambda message: heard.append(message.text))
+    shown.on("pageerror", lambda error: heard.append(str(error)))
+    shown.on("request", lambda request: asked.append(request.url))
+    shown.goto(page.as_uri())
+    for width, scheme in product((375, 1280), ("light", "dark")):
+        shown.set_viewport_size({"width": width, "height": 800})
+        shown.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    assert shown.evaluate("[...document.images].filter(i => !i.naturalWidth || !i.alt).length") == 0
+    assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+    assert heard == []
+    levels = shown.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])")
+    assert levels[0] == 1
+    assert all(b - a <= 1 for a, b in pairwise(levels))
+    shown.close()
