@@ -9,6 +9,7 @@ from torch import nn
 from dropkd.errors import ModelError
 from dropkd.models import Network, build_network, count_parameters, create_model, wrap_model
 from dropkd.models.spec import ModelSpec
+from dropkd.models.tapped import TappedNetwork
 
 
 def _build(crop_fraction: float = 1.0) -> Network:
@@ -23,7 +24,7 @@ def test_construction_leaves_random_state_statistics_and_modes_as_they_were() ->
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    Network(model, ModelSpec("x", num_classes=3, image_size=(32, 32)))
+    TappedNetwork(model, ModelSpec("x", num_classes=3, image_size=(32, 32)))
     assert torch.equal(torch.rand(3), expected)
     assert model.training
     assert model.layer1.training

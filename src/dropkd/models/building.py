@@ -18,6 +18,7 @@ from dropkd.models.library import Defaults
 from dropkd.models.names import find_library
 from dropkd.models.network import Network
 from dropkd.models.spec import ModelSpec, parse_image_size
+from dropkd.models.tapped import TappedNetwork
 
 __all__ = ["build_network", "create_model"]
 
@@ -56,7 +57,7 @@ def build_network(
         raise ModelError(f"{name!r}: published weights and the checkpoint {str(checkpoint)!r} exclude each other.")
     start = None if checkpoint is None else _read_start(name, Path(checkpoint))
     model, spec = _build_model(name, num_classes, parse_image_size(image_size), pretrained, start, options, classes)
-    return Network(model, spec, map_modules=map_modules)
+    return TappedNetwork(model, spec, map_modules=map_modules)
 
 
 def create_model(

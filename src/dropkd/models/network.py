@@ -1,69 +1,32 @@
-"""A plain library model with its preprocessing, answering with :class:`~dropkd.contracts.Outputs`."""
+"""What students and teachers have in common: images in, :class:`~dropkd.contracts.Outputs` out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-
-import torch
 from torch import Tensor, nn
 
 from dropkd.contracts import Outputs, Shapes
-from dropkd.errors import ModelError
-from dropkd.models.activations import find_last_activations
-from dropkd.models.classifier import find_classifier, read_classifier
-from dropkd.models.finding import find_taps
-from dropkd.models.preprocessing import Preprocessing
 from dropkd.models.spec import ModelSpec
 
 __all__ = ["Network", "count_parameters"]
 
 
 class Network(nn.Module):
-    """A model that takes images as they are and answers with logits, maps and embedding.
+    """Takes images as they are and answers with logits, maps and embedding.
 
-    Its state dict is the model's, under ``model.``; nothing of the taps or the preprocessing is in it.
+    A subclass defines :meth:`forward`: :class:`~dropkd.models.tapped.TappedNetwork` for a plain model, others for
+    several models, for a function, for other classes.
 
     Args:
-        model: gives logits for normalised images; it is neither copied nor changed.
-        spec: the model's size and preprocessing; 0 classes stand for as many as it has logits.
-        map_modules: names of the modules whose outputs are the maps; found where None.
-        embedding_module: name of the module whose output is the embedding; where None, what the
-            classifier sees.
-
-    Raises:
-        ModelError: the model can't take images of that size, or a named module is not there.
+        model: holds the weights.
+        spec: size and preprocessing.
+        shapes: of the answer to one image.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        spec: ModelSpec,
-        *,
-        map_modules: Sequence[str] | None = None,
-        embedding_module: str | None = None,
-    ) -> None:
+    def __init__(self, model: nn.Module, spec: ModelSpec, shapes: Shapes) -> None:
         super().__init__()
         self.model = model
-        self.preprocessing = Preprocessing(spec)
-        weight = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-        self.preprocessing.to(device=weight.device, dtype=weight.dtype)
-        with _undisturbed(model):
-            image = torch.rand(1, 3, *spec.image_size, device=weight.device, dtype=weight.dtype)
-            try:
-                self.taps, answer = find_taps(model, image, map_modules, embedding_module)
-            except ModelError:
-                raise
-            except Exception as error:
-                raise ModelError(_explain_failed_pass(spec, error)) from error
-            self._classifier_name = find_classifier(model, image, answer)
-            self._last_activations = find_last_activations(model, self.taps, image, answer.shapes.maps)
-        shapes = replace(answer.shapes, has_classifier=self._classifier_name is not None)
-        if spec.num_classes not in (0, shapes.logits):
-            raise ModelError(f"{spec.name!r} gives {shapes.logits} logits, not {spec.num_classes}.")
-        self.shapes: Shapes = shapes
-        self.spec = replace(spec, num_classes=shapes.logits)
+        self.spec = spec
+        self.shapes = shapes
 
     @property
     def classifier_name(self) -> str | None:
@@ -72,8 +35,11 @@ class Network(nn.Module):
 
     @property
     def norms(self) -> tuple[tuple[Tensor, Tensor] | None, ...]:
-        """For each map the weight and bias (C,) of the batch norm right before its last activation, or None."""
-        return self._last_activations.read_norms(self.model)
+        """For each map the weight and bias (C,) of the batch norm right before its last activation, or None.
+
+        Empty where nothing is known of the network's inside.
+        """
+        return ()
 
     def forward(
         self, images: Tensor, *, maps: bool = True, preactivations: bool = False, crop: bool | None = None
@@ -84,23 +50,11 @@ class Network(nn.Module):
             images: (B, 3, h, w), RGB of any size, uint8 in 0..255 or floating point in 0..1.
             maps: whether the maps are wanted; without them ``Outputs.maps`` is empty. The classifier's weight is
                 there either way, as it costs nothing.
-            preactivations: whether the maps before their last activation are wanted. Activations that are called as
-                functions are not seen: a map that ends in one stands for itself.
+            preactivations: whether the maps before their last activation are wanted.
             crop: show the network the centre part that it is evaluated on; by default in evaluation mode
                 only. With ``crop=False`` a teacher sees the student's training view whole.
         """
-        pixels = self.preprocessing(images, crop=not self.training if crop is None else crop)
-        if preactivations:
-            answer = self._last_activations.read(self.taps, self.model, pixels)
-        else:
-            answer = self.taps.read(self.model, pixels, maps=maps)
-        return Outputs(
-            answer.logits,
-            answer.maps if maps else (),
-            answer.embedding,
-            read_classifier(self.model, self._classifier_name),
-            answer.preactivations,
-        )
+        raise TypeError(f"{type(self).__name__} does not define forward(images, maps, preactivations, crop)")
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits (B, K) of images as :meth:`forward` takes them."""
@@ -110,25 +64,3 @@ class Network(nn.Module):
 def count_parameters(module: nn.Module) -> int:
     """Return the number of parameters, shared ones once, buffers not."""
     return sum(p.numel() for p in module.parameters())
-
-
-@contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Run the model in evaluation mode without gradients, and leave modes and random states as they were."""
-    modes = [(module, module.training) for module in model.modules()]
-    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
-    model.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=list(devices)):
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _explain_failed_pass(spec: ModelSpec, error: Exception) -> str:
-    height, width = spec.image_size
-    return (
-        f"{spec.name!r} can't take images of {height}x{width} pixels ({type(error).__name__}: {error}). "
-        "Choose another image size, or options of the model that fit this one (a smaller patch size)."
-    )

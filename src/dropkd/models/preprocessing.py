@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,6 +31,12 @@ class Preprocessing(nn.Module):
         self.crop_fraction = spec.crop_fraction
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
+
+    @classmethod
+    def beside(cls, model: nn.Module, spec: ModelSpec) -> Self:
+        """Return the preprocessing for a model, on its device and in its type."""
+        weight = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+        return cls(spec).to(device=weight.device, dtype=weight.dtype)
 
     def forward(self, images: Tensor, *, crop: bool) -> Tensor:
         """Return (B, 3, H, W) in the type of the network.

@@ -11,6 +11,7 @@ from dropkd.errors import ModelError
 from dropkd.models.library import Defaults, nearest_interpolation
 from dropkd.models.network import Network
 from dropkd.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, parse_image_size, to_triple
+from dropkd.models.tapped import TappedNetwork
 
 __all__ = ["read_defaults", "wrap_model"]
 
@@ -72,7 +73,7 @@ def wrap_model(
         crop_fraction=crop_fraction,
         classes=None if classes is None else tuple(classes),
     )
-    return Network(model, spec, map_modules=map_modules, embedding_module=embedding_module)
+    return TappedNetwork(model, spec, map_modules=map_modules, embedding_module=embedding_module)
 
 
 def read_defaults(model: nn.Module) -> Defaults | None:

@@ -15,6 +15,7 @@ from dropkd.contracts import Outputs
 from dropkd.errors import ModelError
 from dropkd.models.names import is_model_name
 from dropkd.models.network import Network
+from dropkd.models.spec import ModelSpec
 
 __all__ = ["ENSEMBLE", "EnsembleTeacher", "ensemble", "join_sources", "split_sources"]
 
@@ -53,24 +54,12 @@ class EnsembleTeacher(Network):
     """
 
     def __init__(self, members: Sequence[Network]) -> None:
-        # The members have found their own maps and sizes.
-        nn.Module.__init__(self)
-        first = members[0]
         _check_classes(members)
+        model = nn.ModuleList(member.model for member in members)
+        shapes = replace(members[0].shapes, has_classifier=False)
+        super().__init__(model, _join_specs([member.spec for member in members]), shapes)
         self.members = nn.ModuleList(members)
-        self.model = nn.ModuleList(member.model for member in members)
-        self.shapes = replace(first.shapes, has_classifier=False)
-        specs = [member.spec for member in members]
-        # Frames and views are made for the one that wants most; the others take their own from them.
-        self.spec = replace(
-            first.spec,
-            name=ENSEMBLE + "+".join(spec.name for spec in specs),
-            image_size=(max(spec.image_size[0] for spec in specs), max(spec.image_size[1] for spec in specs)),
-            crop_fraction=min(spec.crop_fraction for spec in specs),
-            classes=next((spec.classes for spec in specs if spec.classes is not None), None),
-            options={},
-        )
-        self.train(first.training)
+        self.train(members[0].training)
 
     @property
     def first(self) -> Network:
@@ -93,6 +82,18 @@ class EnsembleTeacher(Network):
         shares = torch.stack([logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in every])
         mean = shares.log_softmax(2).logsumexp(0) - math.log(len(every))
         return answer._replace(logits=mean, classifier=None)
+
+
+def _join_specs(specs: Sequence[ModelSpec]) -> ModelSpec:
+    """Return what frames and views are made by: for the network that wants most; the others take theirs from that."""
+    return replace(
+        specs[0],
+        name=ENSEMBLE + "+".join(spec.name for spec in specs),
+        image_size=(max(spec.image_size[0] for spec in specs), max(spec.image_size[1] for spec in specs)),
+        crop_fraction=min(spec.crop_fraction for spec in specs),
+        classes=next((spec.classes for spec in specs if spec.classes is not None), None),
+        options={},
+    )
 
 
 def split_sources(source: str) -> list[str]:

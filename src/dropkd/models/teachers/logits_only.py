@@ -34,43 +34,45 @@ class LogitTeacher(Network):
     """
 
     def __init__(self, model: nn.Module, spec: ModelSpec) -> None:
-        # There is nothing to find inside.
-        nn.Module.__init__(self)
-        self.model = model
-        self.preprocessing = Preprocessing(spec)
-        weight = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-        self.preprocessing.to(device=weight.device, dtype=weight.dtype)
+        preprocessing = Preprocessing.beside(model, spec)
+        count = _count_logits(model, preprocessing, spec)
+        if spec.num_classes not in (0, count):
+            raise ModelError(f"{spec.name!r} gives {count} logits, not {spec.num_classes}.")
+        super().__init__(model, replace(spec, num_classes=count), Shapes(count, (), 0))
+        self.preprocessing = preprocessing
         self.eval()
-        height, width = spec.image_size
-        try:
-            with torch.no_grad():
-                logits = self(torch.rand(2, 3, height, width, device=weight.device), maps=False).logits
-        except ModelError as error:
-            raise ModelError(f"{spec.name!r} is no teacher: {error}") from error
-        except Exception as error:
-            raise ModelError(
-                f"{spec.name!r} can't take images of shape (2, 3, {height}, {width}) ({type(error).__name__}: "
-                f"{error}). Say by teacher.image_size what size it is fed."
-            ) from error
-        if spec.num_classes not in (0, logits.shape[1]):
-            raise ModelError(f"{spec.name!r} gives {logits.shape[1]} logits, not {spec.num_classes}.")
-        self.shapes = Shapes(logits.shape[1], (), 0)
-        self.spec = replace(spec, num_classes=logits.shape[1])
-
-    @property
-    def norms(self) -> tuple[tuple[Tensor, Tensor] | None, ...]:
-        """None are known."""
-        return ()
 
     def forward(
         self, images: Tensor, *, maps: bool = True, preactivations: bool = False, crop: bool | None = None
     ) -> Outputs:
         """Return the answer to a batch of images; see :meth:`dropkd.models.Network.forward`."""
         pixels = self.preprocessing(images, crop=not self.training if crop is None else crop)
-        logits = find_logits(self.model(pixels)).to(images.device)
-        if len(logits) != len(images):
-            raise ModelError(f"it gives {len(logits)} rows of logits for {len(images)} images.")
+        logits = _ask(self.model, pixels)
         return Outputs(logits, (), logits.new_zeros(len(logits), 0))
+
+
+def _ask(model: nn.Module, pixels: Tensor) -> Tensor:
+    logits = find_logits(model(pixels)).to(pixels.device)
+    if len(logits) != len(pixels):
+        raise ModelError(f"it gives {len(logits)} rows of logits for {len(pixels)} images.")
+    return logits
+
+
+def _count_logits(model: nn.Module, preprocessing: Preprocessing, spec: ModelSpec) -> int:
+    """Return the number of logits that a model gives for images of the size that it is fed."""
+    height, width = spec.image_size
+    images = torch.rand(2, 3, height, width, device=preprocessing.mean.device)
+    model.eval()
+    try:
+        with torch.no_grad():
+            return _ask(model, preprocessing(images, crop=True)).shape[1]
+    except ModelError as error:
+        raise ModelError(f"{spec.name!r} is no teacher: {error}") from error
+    except Exception as error:
+        raise ModelError(
+            f"{spec.name!r} can't take images of shape (2, 3, {height}, {width}) ({type(error).__name__}: "
+            f"{error}). Say by teacher.image_size what size it is fed."
+        ) from error
 
 
 class CalledTeacher(nn.Module):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dropkd.contracts import Outputs
 from dropkd.models.network import Network
@@ -56,19 +56,20 @@ class MappedTeacher(Network):
     group: Tensor
 
     def __init__(self, network: Network, label_map: LabelMap) -> None:
-        # A network inside another finds its own maps and sizes; here they are known.
-        nn.Module.__init__(self)
-        self.network = network
-        self.model = network.model
-        self.label_map = label_map
         pairs = [(number, own) for own, numbers in enumerate(label_map.groups) for number in numbers]
-        used, group = torch.tensor(pairs, device=network.preprocessing.mean.device).unbind(1)
+        keeps_classifier = network.shapes.has_classifier and len(pairs) == len(label_map.groups)
+        count = len(label_map.classes)
+        super().__init__(
+            network.model,
+            replace(network.spec, num_classes=count, classes=label_map.classes),
+            replace(network.shapes, logits=count, has_classifier=keeps_classifier),
+        )
+        self.network = network
+        self.label_map = label_map
+        # Every network has its means among its buffers.
+        used, group = torch.tensor(pairs, device=next(network.buffers()).device).unbind(1)
         self.register_buffer("used", used, persistent=False)
         self.register_buffer("group", group, persistent=False)
-        self._keeps_classifier = network.shapes.has_classifier and len(pairs) == len(label_map.groups)
-        count = len(label_map.classes)
-        self.shapes = replace(network.shapes, logits=count, has_classifier=self._keeps_classifier)
-        self.spec = replace(network.spec, num_classes=count, classes=label_map.classes)
         self.train(network.training)
 
     @property
@@ -84,7 +85,7 @@ class MappedTeacher(Network):
         weight = answer.classifier
         return answer._replace(
             logits=self._join(answer.logits),
-            classifier=weight[self.used] if self._keeps_classifier and weight is not None else None,
+            classifier=weight[self.used] if self.shapes.has_classifier and weight is not None else None,
         )
 
     def _join(self, logits: Tensor) -> Tensor:
