@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dropkd.errors import ModelError
 from dropkd.models import Network, build_network, count_parameters, ensemble, open_teacher, save_network
-from dropkd.models.teachers.ensemble import EnsembleTeacher, join_sources, split_sources
+from dropkd.models.source_lists import join_sources, split_sources
+from dropkd.models.teachers.ensemble import EnsembleTeacher
 
 CLASSES = ("a", "b", "c")
 

@@ -24,7 +24,7 @@ from dropkd.engine.teachers import check_teacher
 from dropkd.engine.training import Training
 from dropkd.errors import RunError
 from dropkd.files import writable_folder, write_text
-from dropkd.models.teachers.ensemble import join_sources, split_sources
+from dropkd.models.source_lists import absolute_sources
 
 __all__ = ["resume_run", "start_run"]
 
@@ -160,22 +160,14 @@ def _with_absolute_paths(config: ResolvedConfig) -> ResolvedConfig:
     named = {key: absolute_source(place) for key, place in places.items() if place is not None}
     data = config.data.model_copy(update=named)
     student, teacher = config.student, config.teacher
+    student = student.model_copy(update={"name": absolute_sources(student.name)})
     if student.checkpoint is not None:
         student = student.model_copy(update={"checkpoint": student.checkpoint.absolute()})
     if teacher is not None and teacher.label_map is not None:
         teacher = teacher.model_copy(update={"label_map": teacher.label_map.absolute()})
     if teacher is not None:
-        sources = [_with_absolute_path(source) for source in split_sources(teacher.source)]
-        teacher = teacher.model_copy(update={"source": join_sources(sources)})
+        teacher = teacher.model_copy(update={"source": absolute_sources(teacher.source)})
     return config.model_copy(update={"data": data, "student": student, "teacher": teacher})
-
-
-def _with_absolute_path(source: str) -> str:
-    """Return a teacher's source with the path in it, if there is one, made absolute."""
-    name, colon, file = source.partition(":")
-    if colon and Path(file).exists():
-        return f"{name}:{Path(file).absolute()}"
-    return str(Path(source).absolute()) if Path(source).exists() else source
 
 
 def _free_folder(config: Config) -> Path:

@@ -14,8 +14,9 @@ from dropkd.engine.job import Job
 from dropkd.engine.observer import Observer
 from dropkd.engine.plan import ResolvedConfig, evaluation_frame
 from dropkd.engine.teacher_check import judge_teacher, require_teacher
-from dropkd.models import Network, ensemble, map_labels, open_teacher, read_spec
-from dropkd.models.teachers.ensemble import split_sources
+from dropkd.models import Network, map_labels, open_teacher, read_spec
+from dropkd.models.sources import parse_source
+from dropkd.models.teachers.ensemble import open_each
 from dropkd.models.teachers.mapped import MappedTeacher
 
 __all__ = ["check_teacher", "open_expert"]
@@ -44,11 +45,13 @@ def open_expert(
         return None
     if given is not None:
         return _open_member(given, chosen, data, student, observer)
-    first, *others = split_sources(chosen.source)
     # An ensemble's maps are those of its first member.
     plain = chosen.model_copy(update={"map_modules": None})
-    networks = [_open_member(first, chosen, data, student, observer)]
-    return ensemble(networks + [_open_member(other, plain, data, student, observer) for other in others])
+
+    def open_member(source: str, is_first: bool) -> Network:
+        return _open_member(source, chosen if is_first else plain, data, student, observer)
+
+    return open_each(chosen.source, open_member)
 
 
 def _open_member(
@@ -61,15 +64,14 @@ def _open_member(
             image_size=student.spec.image_size,
             map_modules=chosen.map_modules,
             checkpoint_size=size,
+            classes=data.classes if chosen.label_map is None else None,
         )
         return expert if chosen.label_map is None else map_labels(expert, chosen.label_map, data.classes)
 
     teacher, own = open_at(chosen.image_size), student.spec.image_size
     if isinstance(teacher, MappedTeacher):
         observer.on_message(f"Label map: {teacher.label_map.describe()}")
-    _, colon, file = source.partition(":") if isinstance(source, str) else ("", "", "")
-    says_its_size = not colon or read_spec(file) is not None
-    if says_its_size or chosen.image_size is not None or teacher.spec.image_size == own:
+    if _says_its_size(source) or chosen.image_size is not None or teacher.spec.image_size == own:
         return teacher
     if teacher.shapes.logits != student.shapes.logits:
         return teacher
@@ -86,6 +88,12 @@ def _open_member(
         f"{best.spec.image_size[0]} x {best.spec.image_size[1]}. teacher.image_size decides otherwise."
     )
     return best
+
+
+def _says_its_size(source: str | nn.Module) -> bool:
+    """Tell whether it is known what a teacher is fed; a bare file of weights beside a model's name does not say it."""
+    named = parse_source(source) if isinstance(source, str) else None
+    return named is None or named.scheme != "" or named.file is None or read_spec(named.file) is not None
 
 
 def _measure(teacher: Network, data: ImageData) -> float:

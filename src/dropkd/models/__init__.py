@@ -9,6 +9,7 @@ from dropkd.models.spec import ModelSpec
 from dropkd.models.teachers.ensemble import ensemble
 from dropkd.models.teachers.logits_only import wrap_callable
 from dropkd.models.teachers.mapped import map_labels
+from dropkd.models.teachers.zero_shot import zero_shot_teacher
 from dropkd.models.wrapping import wrap_model
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "save_network",
     "wrap_callable",
     "wrap_model",
+    "zero_shot_teacher",
 ]

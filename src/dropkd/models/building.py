@@ -151,7 +151,7 @@ def _build_model(
         interpolation=defaults.interpolation,
         crop_fraction=defaults.crop_fraction if cropped else 1.0,
         options=used,
-        classes=_names_of(classes, written, width),
+        classes=_names_of(classes, defaults.classes, width),
     )
     return model, spec
 
@@ -173,6 +173,7 @@ def _merge_defaults(defaults: Defaults, written: ModelSpec | None) -> Defaults:
         std=written.std,
         interpolation=written.interpolation,
         crop_fraction=written.crop_fraction,
+        classes=written.classes,
     )
 
 
@@ -184,12 +185,10 @@ def _options_of(written: ModelSpec | None, size: tuple[int, int]) -> Mapping[str
     return {key: value for key, value in written.options.items() if key not in sized}
 
 
-def _names_of(classes: Sequence[str] | None, written: ModelSpec | None, width: int) -> tuple[str, ...] | None:
+def _names_of(classes: Sequence[str] | None, known: Sequence[str] | None, width: int) -> tuple[str, ...] | None:
     if classes is not None:
         return tuple(classes)
-    if written is not None and written.classes is not None and len(written.classes) == width:
-        return written.classes
-    return None
+    return tuple(known) if known is not None and len(known) == width else None
 
 
 def _to_json(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

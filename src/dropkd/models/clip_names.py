@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dropkd.errors import ModelError, did_you_mean
 
-__all__ = ["clip_names", "translate_clip_name"]
+__all__ = ["clip_names", "resolve_clip_name", "translate_clip_name"]
 
 # OpenCLIP's architectures and, for each of its names of weights, timm's tower with these weights. OpenAI's weights and
 # others of its recipe want a cruder form of GELU, which timm has in architectures of their own ("quickgelu"); OpenCLIP
@@ -87,6 +87,26 @@ _FIRST_NAMES = {
 def clip_names() -> tuple[str, ...]:
     """Return the names of the architectures, OpenCLIP's first."""
     return (*_TOWERS, *_FIRST_NAMES)
+
+
+def resolve_clip_name(name: str) -> tuple[str, str | None]:
+    """Return OpenCLIP's architecture and its name of weights, or None where neither the name nor dropkd says which.
+
+    Args:
+        name: as for :func:`translate_clip_name`; the architecture may be one that timm does not have.
+
+    Example:
+        >>> resolve_clip_name("ViT-B-32/laion2b_s34b_b79k")
+        ('ViT-B-32', 'laion2b_s34b_b79k')
+        >>> resolve_clip_name("ViT-L/14")
+        ('ViT-L-14', 'openai')
+        >>> resolve_clip_name("ViT-L-14")
+        ('ViT-L-14', 'laion2b_s32b_b82k')
+    """
+    if name in _FIRST_NAMES:
+        return _FIRST_NAMES[name], "openai"
+    architecture, slash, weights = name.partition("/")
+    return architecture, weights if slash else next(iter(_TOWERS.get(architecture, ())), None)
 
 
 def translate_clip_name(name: str) -> str | None:

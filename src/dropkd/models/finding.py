@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dropkd.contracts import Outputs
 from dropkd.errors import ModelError
+from dropkd.models.block_scan import find_blocks
 from dropkd.models.hooks import HookTaps, find_logits, find_module, list_modules
 from dropkd.models.scan import Scan, scan_modules
 from dropkd.models.stem import drop_stem, starts_with_stem
@@ -18,6 +19,9 @@ from dropkd.models.taps import IntermediatesTaps, TappedTaps, Taps, classify, ha
 from dropkd.models.tokens import spread_evenly
 
 __all__ = ["find_taps"]
+
+# Where every transformer is a list of blocks that hand on tokens.
+_BLOCK_LIBRARIES = ("transformers.models.", "open_clip.")
 
 _logger = logging.getLogger(__name__)
 
@@ -102,7 +106,7 @@ def _set_hooks(
     scan = scan_modules(model, image)
     channels_first = getattr(model, "output_fmt", "NCHW") != "NHWC"
     if map_modules is None:
-        known = _know_map_modules(model)
+        known = _know_map_modules(model) or _find_transformer_blocks(model, image)
         map_modules, channels_first = (drop_stem(model, scan.map_modules), True) if known is None else known
     for name in (*map_modules, *([] if embedding_module is None else [embedding_module])):
         find_module(model, name)
@@ -133,6 +137,17 @@ def _know_map_modules(model: nn.Module) -> tuple[tuple[str, ...], bool] | None:
         # Its stem is as long as a block.
         return tuple(f"blocks.{name}" for name, _ in model.get_submodule("blocks").named_children()), True
     return None
+
+
+def _find_transformer_blocks(model: nn.Module, image: Tensor) -> tuple[tuple[str, ...], bool] | None:
+    """Return the blocks of a transformer of one of the libraries that write them as lists of blocks."""
+    if not any(type(module).__module__.startswith(_BLOCK_LIBRARIES) for module in model.modules()):
+        return None
+    # Hiera hands on its tokens sorted by windows, which are no grid.
+    if getattr(getattr(model, "config", None), "model_type", None) == "hiera":
+        return (), True
+    blocks = find_blocks(model, image)
+    return (blocks, True) if blocks else None
 
 
 def _require_classifier(model: nn.Module, scan: Scan) -> str:

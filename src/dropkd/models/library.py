@@ -24,6 +24,7 @@ class Defaults:
         interpolation: ``bilinear``, ``bicubic`` or ``nearest``.
         crop_fraction: the centre part, per side, that the published weights are evaluated on.
         pretrained: whether there are published weights.
+        classes: names of their classes in the order of the logits, where known.
     """
 
     image_size: tuple[int, int]
@@ -33,6 +34,7 @@ class Defaults:
     interpolation: str = "bilinear"
     crop_fraction: float = 1.0
     pretrained: bool = False
+    classes: tuple[str, ...] | None = None
 
 
 class Library(Protocol):

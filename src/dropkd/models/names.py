@@ -9,13 +9,17 @@ from dropkd.errors import ModelError, did_you_mean
 from dropkd.models.clip_names import clip_names, translate_clip_name
 from dropkd.models.library import Library
 from dropkd.models.own import OwnLibrary
+from dropkd.models.repository import open_repository
 from dropkd.models.timm_library import TimmLibrary
 from dropkd.models.torchvision_library import TorchvisionLibrary
+from dropkd.models.transformers_library import TransformersLibrary
 
 __all__ = ["ModelListing", "find_library", "is_model_name", "model_names", "native_input"]
 
 # In the order in which a bare name is looked up.
 _LIBRARIES: tuple[Library, ...] = (OwnLibrary(), TimmLibrary(), TorchvisionLibrary())
+# By its prefix alone: its types (vit, resnet) are no names of models, and to list them it would have to be loaded.
+_TRANSFORMERS = TransformersLibrary()
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,23 @@ def find_library(name: str) -> tuple[Library, str, str]:
         >>> find_library("ViT-L-14/openai")[1]
         'vit_large_patch14_clip_quickgelu_224.openai'
     """
+    if name.startswith("hf:"):
+        return open_repository(name)
+    if name.startswith("clip:"):
+        tower = name.removeprefix("clip:").partition("?")[0]
+        raise ModelError(
+            f"{name!r} is a zero-shot teacher (--teacher), which has no classifier to train. As a network to train, "
+            f"its image tower is called {tower!r}."
+        )
     name = translate_clip_name(name) or name
     prefix, slash, bare = name.partition("/")
     for library in _LIBRARIES:
         if slash and prefix == library.source and library.has(bare):
             return library, bare, bare if _first_with(bare) is library else name
+    if slash and prefix == _TRANSFORMERS.source:
+        if _TRANSFORMERS.has(bare):
+            return _TRANSFORMERS, bare, name
+        raise ModelError(f"Unknown model {name!r}.{did_you_mean(bare, _TRANSFORMERS.names())}")
     library_of_bare = None if slash else _first_with(name)
     if library_of_bare is not None:
         return library_of_bare, name, name

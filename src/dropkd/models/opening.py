@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,12 @@ from dropkd.models.building import build_network
 from dropkd.models.checkpoint import read_spec
 from dropkd.models.names import find_library, is_model_name
 from dropkd.models.network import Network
+from dropkd.models.sources import parse_source
 from dropkd.models.spec import IMAGENET_MEAN, IMAGENET_STD
-from dropkd.models.teachers.ensemble import ensemble, split_sources
+from dropkd.models.teachers.ensemble import open_each
 from dropkd.models.teachers.logits_only import CalledTeacher, is_torchscript, read_torchscript, wrap_callable
 from dropkd.models.teachers.onnx_file import read_onnx
+from dropkd.models.teachers.zero_shot import open_zero_shot
 from dropkd.models.wrapping import read_defaults, wrap_model
 
 __all__ = ["open_network", "open_teacher"]
@@ -62,20 +63,23 @@ def open_teacher(
     image_size: int | Sequence[int] | None = None,
     map_modules: Sequence[str] | None = None,
     checkpoint_size: int | Sequence[int] | None = None,
+    classes: Sequence[str] | None = None,
 ) -> Network:
     """Return a trained network in evaluation mode.
 
     Args:
         source: a model's name (with its published weights and their number of classes),
             ``NAME:CHECKPOINT``, the folder of an earlier run, a safetensors file that dropkd wrote, a TorchScript or
-            ONNX file (logits alone), several of these as ``ensemble:A+B``, a module, a :class:`Network`, or a
-            function from images (B, 3, H, W) in 0..1 to logits.
+            ONNX file (logits alone), ``hf:ORG/NAME`` or ``hf:FOLDER`` (a repository of timm or transformers),
+            ``clip:MODEL/WEIGHTS`` and its like (zero-shot), several of these as ``ensemble:A+B``, a module, a
+            :class:`Network`, or a function from images (B, 3, H, W) in 0..1 to logits.
         num_classes: number of logits that a module or a function must give; all else says it itself.
         image_size: side, or height and width, that a module of the user's own, a function, or a TorchScript or ONNX
             file that does not say it is fed; all else says it itself.
         map_modules: names of the modules whose outputs are the maps, of an ensemble's first member; found where None.
         checkpoint_size: side, or height and width, that a ``NAME:CHECKPOINT``, a TorchScript or an ONNX file is fed;
             where None, what the file says, or else the model's published input or ``image_size``.
+        classes: names of the classes that a zero-shot teacher answers in; all else has its own.
 
     Raises:
         ModelError: nothing of that name, weights that can't be had or don't fit.
@@ -84,26 +88,43 @@ def open_teacher(
         return source.eval()
     if isinstance(source, nn.Module) or callable(source):
         return _wrap_given(source, num_classes, image_size, map_modules).eval()
-    text, path = str(source), Path(source)
-    sources = split_sources(text)
-    if len(sources) > 1:
-        open_member = partial(
-            open_teacher, num_classes=num_classes, image_size=image_size, checkpoint_size=checkpoint_size
-        )
-        first, *others = sources
-        return ensemble([open_member(first, map_modules=map_modules), *(open_member(other) for other in others)])
+
+    def open_member(text: str, is_first: bool) -> Network:
+        sizes = (image_size, checkpoint_size)
+        return _open_named(text, sizes, map_modules if is_first else None, classes).eval()
+
+    return open_each(str(source), open_member)
+
+
+def _open_named(
+    text: str,
+    sizes: tuple[int | Sequence[int] | None, int | Sequence[int] | None],
+    map_modules: Sequence[str] | None,
+    classes: Sequence[str] | None,
+) -> Network:
+    """Return the network that one source names.
+
+    Args:
+        text: the source.
+        sizes: what the student is fed, and what the user says that the teacher is fed.
+        map_modules: names of the modules whose outputs are the maps, or None.
+        classes: the data's class names, or None.
+    """
+    source, path, (image_size, given_size) = parse_source(text), Path(text), sizes
+    if source.scheme == "clip":
+        return open_zero_shot(source, classes, image_size=given_size, map_modules=map_modules)
+    if source.scheme == "hf":
+        return build_network(text, num_classes=None, image_size=given_size, pretrained=True, map_modules=map_modules)
     if path.is_dir() and not is_model_name(text):
         return open_network(_find_student(path), map_modules=map_modules)
     if path.is_file():
-        return _open_file(path, map_modules, checkpoint_size or image_size)
-    name, colon, checkpoint = text.partition(":")
-    if colon:
-        network = build_network(
-            name, num_classes=None, image_size=checkpoint_size, checkpoint=checkpoint, map_modules=map_modules
+        return _open_file(path, map_modules, given_size or image_size)
+    if source.file is not None:
+        return build_network(
+            source.name, num_classes=None, image_size=given_size, checkpoint=source.file, map_modules=map_modules
         )
-        return network.eval()
     _check_meant_as_name(text)
-    return build_network(name, num_classes=None, pretrained=True, map_modules=map_modules).eval()
+    return build_network(text, num_classes=None, pretrained=True, map_modules=map_modules)
 
 
 def _wrap_given(

@@ -40,12 +40,27 @@ def drop_stem(model: nn.Module, names: Sequence[str]) -> tuple[str, ...]:
         names: of the modules, shallow to deep.
     """
     first = 0
-    if names and _count_convolutions(model, names[0]) <= 1 and _has_later_stage(model, names):
+    if (
+        names
+        and _count_convolutions(model, names[0]) <= 1
+        and not _is_stage(model, names)
+        and _has_later_stage(model, names)
+    ):
         first = 1
         # A pooling after it is no stage either.
         while _count_convolutions(model, names[first]) == 0:
             first += 1
     return tuple(names[first:])
+
+
+def _is_stage(model: nn.Module, names: Sequence[str]) -> bool:
+    """Tell whether the first map comes from a member of the list of stages that give the later ones.
+
+    A stage of a single small block has as few convolutions as a stem.
+    """
+    stages = names[0].rpartition(".")[0]
+    alike = [name for name in names if name.rpartition(".")[0] == stages]
+    return isinstance(model.get_submodule(stages), nn.ModuleList) and len(alike) > 1
 
 
 def _has_later_stage(model: nn.Module, names: Sequence[str]) -> bool:

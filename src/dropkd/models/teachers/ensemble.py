@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -13,14 +12,11 @@ from torch import Tensor, nn
 
 from dropkd.contracts import Outputs
 from dropkd.errors import ModelError
-from dropkd.models.names import is_model_name
 from dropkd.models.network import Network
+from dropkd.models.source_lists import ENSEMBLE, split_sources
 from dropkd.models.spec import ModelSpec
 
-__all__ = ["ENSEMBLE", "EnsembleTeacher", "ensemble", "join_sources", "split_sources"]
-
-# What a source begins with that names several.
-ENSEMBLE = "ensemble:"
+__all__ = ["EnsembleTeacher", "ensemble", "open_each"]
 
 
 def ensemble(networks: Sequence[Network]) -> Network:
@@ -41,6 +37,19 @@ def ensemble(networks: Sequence[Network]) -> Network:
     if not networks:
         raise ModelError("An ensemble needs at least one network, got none.")
     return networks[0] if len(networks) == 1 else EnsembleTeacher(networks)
+
+
+def open_each(source: str, open_member: Callable[[str, bool], Network]) -> Network:
+    """Return the network that a source names, or the ensemble of those that it names.
+
+    Args:
+        source: one, or several as ``ensemble:A+B``.
+        open_member: opens one of them; its second argument says whether it is the first.
+
+    Raises:
+        ModelError: the source names an ensemble of fewer than two, or their classes differ.
+    """
+    return ensemble([open_member(member, number == 0) for number, member in enumerate(split_sources(source))])
 
 
 class EnsembleTeacher(Network):
@@ -94,48 +103,6 @@ def _join_specs(specs: Sequence[ModelSpec]) -> ModelSpec:
         classes=next((spec.classes for spec in specs if spec.classes is not None), None),
         options={},
     )
-
-
-def split_sources(source: str) -> list[str]:
-    """Return the members that ``ensemble:A+B`` names, or the source itself.
-
-    Raises:
-        ModelError: it names fewer than two.
-
-    Example:
-        >>> split_sources("ensemble:resnet18+resnet50")
-        ['resnet18', 'resnet50']
-        >>> split_sources("resnet18")
-        ['resnet18']
-    """
-    if not source.startswith(ENSEMBLE):
-        return [source]
-    parts = source.removeprefix(ENSEMBLE).split("+")
-    members = [member.strip() for member in _join_paths(parts) or parts]
-    if len(members) < 2 or not all(members):
-        raise ModelError(f"An ensemble names two or more teachers joined by +, as in 'ensemble:A+B', got {source!r}.")
-    return members
-
-
-def join_sources(sources: Sequence[str]) -> str:
-    """Return the source that :func:`split_sources` parts into these."""
-    return sources[0] if len(sources) == 1 else ENSEMBLE + "+".join(sources)
-
-
-def _join_paths(parts: Sequence[str]) -> list[str] | None:
-    """Return the parts, those of one path with a plus in it put together again; None where some are unknown."""
-    if not parts:
-        return []
-    for count in range(1, len(parts) + 1):
-        head = "+".join(parts[:count]).strip()
-        if _is_source(head) and (rest := _join_paths(parts[count:])) is not None:
-            return [head, *rest]
-    return None
-
-
-def _is_source(text: str) -> bool:
-    name, colon, file = text.partition(":")
-    return is_model_name(text) or Path(file if colon and is_model_name(name) else text).exists()
 
 
 def _check_classes(members: Sequence[Network]) -> None:

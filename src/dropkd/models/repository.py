@@ -1,0 +1,250 @@
+"""Repositories of models, ``hf:ORG/NAME`` on the hub or ``hf:FOLDER`` on disk, as libraries of one model each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from dropkd.errors import ModelError
+from dropkd.models.checkpoint import read_tensors
+from dropkd.models.fitting import fit_tensors
+from dropkd.models.hub_files import FolderFiles, HubFiles, RepositoryFiles, read_json
+from dropkd.models.library import Defaults, Library, nearest_interpolation
+from dropkd.models.sources import Source, parse_source
+from dropkd.models.spec import to_triple
+from dropkd.models.timm_library import TimmLibrary
+from dropkd.models.transformers_images import read_image_recipe
+from dropkd.models.transformers_library import (
+    TransformersLibrary,
+    complete_image_values,
+    load_transformers_tensors,
+    size_of_values,
+)
+
+__all__ = ["open_files", "open_repository"]
+
+# Files of weights in the order in which they are looked for; what an index lists is read piece by piece.
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_CONFIG = "config.json"
+# What transformers calls classes that nobody named.
+_UNNAMED = "LABEL_"
+
+
+def open_repository(text: str) -> tuple[Library, str, str]:
+    """Return a library that has the repository's one model, its name there, and the name that outlives the repository.
+
+    That name and the model's options say of the model all but its weights, so that what is trained from it is opened
+    again without the repository.
+
+    Raises:
+        ModelError: the repository can't be had, or is none of timm's or of transformers' image classifiers.
+    """
+    files = open_files(parse_source(text))
+    path = files.find(_CONFIG)
+    if path is None:
+        clip = files.find("open_clip_config.json")
+        text = f" It is one of OpenCLIP: 'clip:{text}' makes a zero-shot teacher of it." if clip is not None else ""
+        raise ModelError(f"{files.explain_absence(_CONFIG)}{text}")
+    config = read_json(path)
+    if "architecture" in config:
+        return _open_timm(files, config)
+    if "model_type" in config:
+        return _open_transformers(files, config, path.parent)
+    raise ModelError(
+        f"{str(path)!r} is of no kind that is known: it has neither 'architecture' (timm) nor 'model_type' "
+        f"(transformers), but {', '.join(list(config)[:10]) or 'nothing'}."
+    )
+
+
+def open_files(source: Source) -> RepositoryFiles:
+    """Return where a repository's files are had from: its folder if there is one, else the hub.
+
+    Args:
+        source: its name is ``ORG/NAME`` or a folder, after ``hf:`` where the scheme is another.
+
+    Raises:
+        ModelError: it is neither.
+    """
+    place = source.name.removeprefix("hf:")
+    shown = f"{'clip:' if source.scheme == 'clip' else ''}hf:"
+    if Path(place).is_dir():
+        return FolderFiles(Path(place), f"the folder {place!r}")
+    parts = place.split("/")
+    if Path(place).is_file() or len(parts) != 2 or not all(parts) or place.startswith((".", "~")):
+        raise ModelError(
+            f"{str(source)!r} names neither a folder that there is nor a repository of the hub: give it as "
+            f"'{shown}ORG/NAME' or '{shown}FOLDER'."
+        )
+    return HubFiles(place, source.options.get("revision"), by_hand=f"{shown}FOLDER")
+
+
+class _Repository:
+    """A library with one model: that of a repository.
+
+    Args:
+        files: of the repository.
+        base: the library that builds the model.
+        defaults: what the weights were trained for.
+        options: of the model's constructor.
+    """
+
+    source = "hf"
+
+    def __init__(
+        self,
+        files: RepositoryFiles,
+        base: TimmLibrary | TransformersLibrary,
+        defaults: Defaults,
+        options: Mapping[str, Any],
+    ) -> None:
+        self._files = files
+        self._base = base
+        self._defaults = defaults
+        self._options = options
+
+    def names(self) -> tuple[str, ...]:
+        """Return nothing: the model has its name from the repository."""
+        return ()
+
+    def has(self, name: str) -> bool:
+        """Return whether the base has a model of that name."""
+        return self._base.has(name)
+
+    def defaults(self, name: str) -> Defaults:
+        """Return what the weights were trained for."""
+        return self._defaults
+
+    def build(
+        self,
+        name: str,
+        *,
+        num_classes: int,
+        image_size: tuple[int, int],
+        options: dict[str, Any],
+        pretrained: bool,
+    ) -> tuple[nn.Module, dict[str, Any]]:
+        """Return the model and its options; see :class:`~dropkd.models.library.Library`."""
+        model, used = self._base.build(
+            name,
+            num_classes=num_classes,
+            image_size=image_size,
+            options={**self._options, **options},
+            pretrained=False,
+        )
+        if pretrained:
+            # A classifier of the wanted size is the repository's own, and has to be there.
+            fresh_head = num_classes != self._defaults.num_classes
+            subject = f"The weights of {self._files.source} do not fit its {_CONFIG}"
+            tensors = read_weights(self._files)
+            if isinstance(self._base, TimmLibrary):
+                fit_tensors(model, tensors, subject=subject, fresh_head=fresh_head)
+            else:
+                load_transformers_tensors(model, tensors, subject=subject, fresh_head=fresh_head)
+        return model, used
+
+
+def read_weights(files: RepositoryFiles, names: Sequence[str] = _WEIGHTS) -> dict[str, Tensor]:
+    """Return the tensors of the first of these files that a repository has, those of all pieces where it is an index.
+
+    Raises:
+        ModelError: it has none, or one is damaged.
+    """
+    for name in names:
+        path = files.find(name)
+        if path is None:
+            continue
+        if not name.endswith(".index.json"):
+            return read_tensors(path)
+        tensors: dict[str, Tensor] = {}
+        for piece in sorted(set(read_json(path).get("weight_map", {}).values())):
+            found = files.find(piece)
+            if found is None:
+                raise ModelError(files.explain_absence(piece))
+            tensors.update(read_tensors(found))
+        return tensors
+    raise ModelError(files.explain_absence(*(name for name in names if not name.endswith(".index.json"))))
+
+
+def _open_timm(files: RepositoryFiles, config: Mapping[str, Any]) -> tuple[Library, str, str]:
+    architecture = str(config["architecture"])
+    library = TimmLibrary()
+    if not library.has(architecture):
+        raise ModelError(f"{files.source} holds a model {architecture!r}, which the installed timm does not know.")
+    # Older files have everything on one level.
+    trained: Mapping[str, Any] = config.get("pretrained_cfg") or config
+    own = library.defaults(architecture)
+    count = config.get("num_classes", trained.get("num_classes", own.num_classes))
+    size = trained.get("input_size")
+    labels = config.get("label_names") or trained.get("label_names") or trained.get("labels")
+    defaults = replace(
+        own,
+        image_size=(size[1], size[2]) if size else own.image_size,
+        num_classes=int(count),
+        mean=to_triple(trained.get("mean") or own.mean),
+        std=to_triple(trained.get("std") or own.std),
+        interpolation=nearest_interpolation(trained.get("interpolation") or own.interpolation),
+        crop_fraction=float(trained.get("crop_pct") or own.crop_fraction),
+        pretrained=True,
+        classes=tuple(map(str, labels)) if isinstance(labels, list) and len(labels) == count else None,
+    )
+    options = config.get("model_args") or {}
+    return _Repository(files, library, defaults, options), architecture, f"timm/{architecture}"
+
+
+def _open_transformers(files: RepositoryFiles, config: Mapping[str, Any], folder: Path) -> tuple[Library, str, str]:
+    library, kind = TransformersLibrary(), str(config["model_type"])
+    classes = [str(name) for name in config.get("architectures") or ()]
+    if "auto_map" in config and not library.has(kind):
+        raise ModelError(f"{files.source} brings Python code of its own ({kind!r}), which dropkd does not execute.")
+    if not library.has(kind):
+        raise ModelError(
+            f"{files.source} holds {' and '.join(classes) or repr(kind)}, which is no image classifier of transformers."
+        )
+    count = _count_labels(config)
+    options = {key: value for key, value in config.items() if key not in _NOT_OPTIONS}
+    path = files.find("preprocessor_config.json")
+    own = library.defaults(kind)
+    size = size_of_values(kind, options) or own.image_size
+    defaults = replace(own, image_size=size, num_classes=count, pretrained=True, classes=_read_classes(config, count))
+    if path is not None:
+        recipe = read_image_recipe(complete_image_values(path.parent, read_json(path)))
+        defaults = replace(
+            defaults,
+            image_size=recipe.image_size or size,
+            mean=recipe.mean,
+            std=recipe.std,
+            interpolation=recipe.interpolation,
+            crop_fraction=recipe.crop_fraction,
+        )
+        if recipe.is_bgr:
+            options["channel_order"] = "bgr"
+    return _Repository(files, library, defaults, options), kind, f"{library.source}/{kind}"
+
+
+# Of a transformers configuration, what is said elsewhere or only tells where it came from.
+_NOT_OPTIONS = (
+    "model_type", "id2label", "label2id", "num_labels", "_num_labels", "transformers_version", "_name_or_path",
+    "torch_dtype", "dtype", "auto_map", "problem_type",
+)  # fmt: skip
+
+
+def _count_labels(config: Mapping[str, Any]) -> int:
+    """Return how many classes a configuration has; transformers' own number is 2 where nothing is said."""
+    labels = config.get("id2label")
+    if isinstance(labels, Mapping):
+        return len(labels)
+    return int(config.get("num_labels") or config.get("_num_labels") or 2)
+
+
+def _read_classes(config: Mapping[str, Any], count: int) -> tuple[str, ...] | None:
+    """Return the names of the classes in the order of the logits, or None where nobody named them."""
+    labels = config.get("id2label")
+    if not isinstance(labels, Mapping):
+        return None
+    names = {str(number): str(name) for number, name in labels.items()}
+    ordered = tuple(names.get(str(number), "") for number in range(count))
+    return ordered if all(ordered) and not all(name.startswith(_UNNAMED) for name in ordered) else None
