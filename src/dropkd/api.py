@@ -61,6 +61,7 @@ def distill(
         data: a folder ``train/CLASS/*`` and ``test/CLASS/*`` (``val/`` too), or just ``CLASS/*``; a manifest,
             RAF-DB and others in their own layout, or ``torchvision:CIFAR100`` and the like.
         teacher: a model name with its published weights, ``NAME:CHECKPOINT``, a run folder, a TorchScript or ONNX file,
+            ``hf:ORG/NAME`` or ``hf:FOLDER``, ``clip:MODEL/WEIGHTS`` (zero-shot, told the names of the data's classes),
             several of these as ``ensemble:A+B``, a module, or a function that gives logits (B, K) for images
             (B, 3, H, W) in 0..1 of the student's size; see :func:`dropkd.models.wrap_callable` for other sizes.
         student: a model name or a module. A module is given images that are normalised as for ImageNet; wrap it with

@@ -19,7 +19,9 @@ from dropkd.engine.journal import read_journal
 from dropkd.engine.outcome import read_metrics
 from dropkd.engine.plan import evaluation_frame
 from dropkd.errors import DataError, RunError
-from dropkd.models import Network, load_weights, open_network, read_spec, wrap_model
+from dropkd.models import load_weights, open_network, read_spec, wrap_model
+from dropkd.models.network import Network
+from dropkd.models.tapped import TappedNetwork
 
 __all__ = ["Prediction", "Run", "frame_loader"]
 
@@ -85,7 +87,7 @@ class Run:
         """Whether the run came to its end."""
         return self.metrics.get("status") == "finished"
 
-    def network(self, model: nn.Module | None = None) -> Network:
+    def network(self, model: nn.Module | None = None) -> TappedNetwork:
         """Return the selected student with its preprocessing and taps, in eval mode.
 
         Args:

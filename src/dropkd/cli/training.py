@@ -82,7 +82,8 @@ def distill(
             "-t",
             metavar="TEACHER",
             help="What to learn from: a model's name (published weights), NAME:CHECKPOINT, a run folder, a TorchScript "
-            "or ONNX file, or several as ensemble:A+B.",
+            "or ONNX file, hf:ORG/NAME or hf:FOLDER (timm, transformers), clip:MODEL/WEIGHTS (zero-shot), or several "
+            "as ensemble:A+B.",
         ),
     ] = None,
     student: Annotated[

@@ -101,7 +101,8 @@ class StudentConfig(_Section):
     """The network that is trained.
 
     Args:
-        name: a timm, torchvision or dropkd model name.
+        name: a timm, torchvision or dropkd model name, ``hf:ORG/NAME`` or ``hf:FOLDER``, or ``transformers/TYPE`` with
+            its configuration as options.
         pretrained: start from the published weights where there are any.
         checkpoint: start from this file instead.
         options: keyword arguments of the model's constructor, e.g. ``{patch_size: 4}``.
@@ -123,7 +124,9 @@ class TeacherConfig(_Section):
 
     Args:
         source: ``NAME`` (its published weights), ``NAME:CHECKPOINT``, the folder of an earlier run, a file that dropkd
-            wrote, a TorchScript or ONNX file (logits alone), or several of these as ``ensemble:A+B``.
+            wrote, a TorchScript or ONNX file (logits alone), ``hf:ORG/NAME`` or ``hf:FOLDER`` (a repository of timm's
+            or of transformers' image classifiers; ``?revision=``), ``clip:MODEL/WEIGHTS``, ``clip:MODEL:FILE`` or
+            ``clip:hf:ORG/NAME`` (zero-shot; ``?prompts=FILE&classes=FILE``), or several of these as ``ensemble:A+B``.
         image_size: pixels that a ``NAME:CHECKPOINT`` is fed, one number or [height, width]; None: what the file says,
             or else the better of the model's published input and the student's on your images. A TorchScript or ONNX
             file that does not say it is fed what the student is.

@@ -20,7 +20,7 @@ from dropkd.export.formats import FORMATS, Format
 from dropkd.export.fusing import fuse_blocks
 from dropkd.export.parity import Parity, check_parity
 from dropkd.files import writable_folder, write_text
-from dropkd.models import Network
+from dropkd.models.tapped import TappedNetwork
 from dropkd.run import Run, frame_loader
 
 __all__ = ["FORMATS", "Export", "export_run"]
@@ -127,7 +127,7 @@ def _write(
         ) from error
 
 
-def _load_frames(opened: Run, network: Network) -> Tensor:
+def _load_frames(opened: Run, network: TappedNetwork) -> Tensor:
     """Return some frames (N, 3, h, w) of the run's data, those that it has not learned from where there are any."""
     config = opened.config
     data = open_data(
@@ -141,7 +141,7 @@ def _load_frames(opened: Run, network: Network) -> Tensor:
 
 
 @torch.no_grad()
-def _ask(network: Network, frames: Tensor) -> tuple[Tensor, Tensor]:
+def _ask(network: TappedNetwork, frames: Tensor) -> tuple[Tensor, Tensor]:
     """Return the pixels that the network sees of the frames, as bytes, and its logits for them."""
     seen = network.preprocessing.show(frames, crop=True)
     pixels = (seen * 255).round().to(torch.uint8)

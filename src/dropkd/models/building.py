@@ -16,7 +16,6 @@ from dropkd.models.checkpoint import read_spec, read_tensors
 from dropkd.models.fitting import count_classes, fit_tensors
 from dropkd.models.library import Defaults
 from dropkd.models.names import find_library
-from dropkd.models.network import Network
 from dropkd.models.spec import ModelSpec, parse_image_size
 from dropkd.models.tapped import TappedNetwork
 
@@ -35,7 +34,7 @@ def build_network(
     options: Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
     map_modules: Sequence[str] | None = None,
-) -> Network:
+) -> TappedNetwork:
     """Build a model of dropkd, timm or torchvision as a :class:`Network`.
 
     Args:

@@ -31,7 +31,7 @@ class Network(nn.Module):
     @property
     def classifier_name(self) -> str | None:
         """The name of the layer that turns the embedding into the logits, or None where no single one does."""
-        return self._classifier_name
+        return None
 
     @property
     def norms(self) -> tuple[tuple[Tensor, Tensor] | None, ...]:

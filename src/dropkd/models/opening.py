@@ -16,6 +16,7 @@ from dropkd.models.names import find_library, is_model_name
 from dropkd.models.network import Network
 from dropkd.models.sources import parse_source
 from dropkd.models.spec import IMAGENET_MEAN, IMAGENET_STD
+from dropkd.models.tapped import TappedNetwork
 from dropkd.models.teachers.ensemble import open_each
 from dropkd.models.teachers.logits_only import CalledTeacher, is_torchscript, read_torchscript, wrap_callable
 from dropkd.models.teachers.onnx_file import read_onnx
@@ -28,7 +29,7 @@ __all__ = ["open_network", "open_teacher"]
 _STUDENT_FILE = "student.safetensors"
 
 
-def open_network(path: str | Path, *, map_modules: Sequence[str] | None = None) -> Network:
+def open_network(path: str | Path, *, map_modules: Sequence[str] | None = None) -> TappedNetwork:
     """Return the network that :func:`~dropkd.models.checkpoint.save_network` wrote, in evaluation mode.
 
     Args:

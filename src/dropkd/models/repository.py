@@ -128,12 +128,10 @@ class _Repository:
         pretrained: bool,
     ) -> tuple[nn.Module, dict[str, Any]]:
         """Return the model and its options; see :class:`~dropkd.models.library.Library`."""
+        sized = () if image_size == self._defaults.image_size else ("img_size", "image_size")
+        own = {key: value for key, value in self._options.items() if key not in sized}
         model, used = self._base.build(
-            name,
-            num_classes=num_classes,
-            image_size=image_size,
-            options={**self._options, **options},
-            pretrained=False,
+            name, num_classes=num_classes, image_size=image_size, options={**own, **options}, pretrained=False
         )
         if pretrained:
             # A classifier of the wanted size is the repository's own, and has to be there.

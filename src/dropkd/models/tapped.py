@@ -67,6 +67,11 @@ class TappedNetwork(Network):
         self._last_activations = last_activations
 
     @property
+    def classifier_name(self) -> str | None:
+        """The name of the layer that turns the embedding into the logits, or None where no single one does."""
+        return self._classifier_name
+
+    @property
     def norms(self) -> tuple[tuple[Tensor, Tensor] | None, ...]:
         """For each map the weight and bias (C,) of the batch norm right before its last activation, or None."""
         return self._last_activations.read_norms(self.model)

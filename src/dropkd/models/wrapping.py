@@ -9,7 +9,6 @@ from torch import nn
 
 from dropkd.errors import ModelError
 from dropkd.models.library import Defaults, nearest_interpolation
-from dropkd.models.network import Network
 from dropkd.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, parse_image_size, to_triple
 from dropkd.models.tapped import TappedNetwork
 
@@ -29,7 +28,7 @@ def wrap_model(
     embedding_module: str | None = None,
     name: str = "custom",
     classes: Sequence[str] | None = None,
-) -> Network:
+) -> TappedNetwork:
     """Make a :class:`Network` of any module that gives logits (B, K) for normalised images (B, 3, H, W).
 
     A model that timm built says itself what it wants to be fed; of other modules None stands for what is said below.

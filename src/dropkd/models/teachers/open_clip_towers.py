@@ -178,8 +178,8 @@ def _take_towers(model: Any, name: str) -> Towers:
             tokenizer = library.get_tokenizer(name, context_length=getattr(model, "context_length", None))
     except Exception as error:
         raise ModelError(
-            f"The tokenizer of {name!r} could not be had ({type(error).__name__}: {error}). It is not among "
-            "the weights but on the web: fetch it once with a network, or take a model with CLIP's own tokenizer (ViT-B-32, ...)."
+            f"The tokenizer of {name!r} could not be had ({type(error).__name__}: {error}). It is kept on the web, not "
+            "with the weights: fetch it once with a network, or take a model with CLIP's own tokenizer (ViT-B-32, ...)."
         ) from error
     model.eval()
 
