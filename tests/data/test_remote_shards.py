@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
 import threading
-import urllib.parse
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.data.shard_writing import numbered, write_shard
 
 from dropkd.data import EvalLoader, Recipe, TrainLoader, fetching, open_data
 from dropkd.data.nearness import find_nearness, permute_near
 from dropkd.data.shard_cache import ShardCache
 from dropkd.errors import ConfigError, DataError, DropKDError
 
-
-@dataclass
-class Server:
-    """A folder behind a URL.
-
-    Args:
-        url: where it is.
-        folder: what it serves.
-        failures: how often each file is still refused, and how: by a status, or by a torn answer (0).
-        asked: how often each file was asked for.
-    """
-
-    url: str
-    folder: Path
-    failures: dict[str, list[int]] = field(default_factory=dict)
-    asked: Counter[str] = field(default_factory=Counter)
+from .shard_server import Server, serving
+from .shard_writing import numbered, write_shard
 
 
 @pytest.fixture
@@ -47,34 +28,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("DROPKD_CACHE", str(tmp_path / "kept"))
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.chdir(tmp_path)
-    here = Server("", tmp_path / "served")
-    here.folder.mkdir()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            name = urllib.parse.unquote(self.path).lstrip("/")
-            here.asked[name] += 1
-            path = here.folder / name
-            failure = here.failures[name].pop(0) if here.failures.get(name) else None
-            if failure or not path.is_file():
-                self.send_error(failure or 404)
-                return
-            content = path.read_bytes()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content[: len(content) // 2] if failure == 0 else content)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
-        thread.start()
-        here.url = f"http://127.0.0.1:{listening.server_port}"
+    (tmp_path / "served").mkdir()
+    with serving(tmp_path / "served") as here:
         yield here
-        listening.shutdown()
-        thread.join()
 
 
 def serve(server: Server, shards: int = 3, each: int = 8) -> str:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.data.shard_writing import Sample, draw, numbered, png, write_shard
 from webdataset import tariterators
 
 from dropkd.data import EvalLoader, Recipe, TrainLoader, absolute_source, open_data
@@ -19,6 +18,8 @@ from dropkd.data.pictures import ListedPictures
 from dropkd.data.shard_names import expand_braces
 from dropkd.data.tar_samples import index_tar
 from dropkd.errors import ConfigError, DataError, DropKDError
+
+from .shard_writing import Sample, draw, numbered, png, write_shard
 
 
 @pytest.fixture(autouse=True)

@@ -61,8 +61,8 @@ def walk_members(path: Path) -> Iterator[Member]:
         file.seek(archive.offset)
         if file.read(_BLOCK) != bytes(_BLOCK):
             cut = archive.offset + _BLOCK > whole
-            what = "is truncated" if cut else f"is damaged at byte {archive.offset:,}"
-            raise TarError(f"{what} (of {whole:,} bytes, without an end mark)")
+            what = f"is truncated after {whole:,} bytes" if cut else f"is damaged at byte {archive.offset:,}"
+            raise TarError(f"{what} (no end mark)")
 
 
 def _walk(archive: tarfile.TarFile, whole: int) -> Iterator[Member]:
