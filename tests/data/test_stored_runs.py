@@ -95,6 +95,12 @@ def weights(run: str) -> bytes:
     return Path(run, "student.safetensors").read_bytes()
 
 
+def check_pictures(run: str) -> None:
+    page = Path(run, "report.html").read_text()
+    assert page.count("data:image/png") >= 6
+    assert "could not be read" not in page
+
+
 def test_every_form_of_the_same_images_gives_the_same_weights(
     cli: Cli, folder: Path, names: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +112,7 @@ def test_every_form_of_the_same_images_gives_the_same_weights(
         code, _, error = cli(*train(names[form], f"runs/{form}", "--workers", 2))
         assert code == 0, error
         assert weights(f"runs/{form}") == expected, form
+        check_pictures(f"runs/{form}")
     rows = {run: pq.read_table(f"runs/{run}/predictions.parquet") for run in ("folder", "shards", "streamed")}
     assert rows["shards"].equals(rows["streamed"])
     for column in ("split", "target", "prediction", "probabilities"):
@@ -113,32 +120,28 @@ def test_every_form_of_the_same_images_gives_the_same_weights(
     assert re.fullmatch(r"test-\d\d\.tar/\d{5}\.png", rows["shards"]["path"].to_pylist()[-1])
 
 
-@pytest.mark.parametrize("form", ["table", "tight"])
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits_and_shows_its_pictures(
-    form: str, cli: Cli, names: dict[str, str], server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_on_shards_that_come_and_go_is_stopped_and_goes_on_to_the_same_bits(
+    cli: Cli, names: dict[str, str], server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dropkd.data.reading.PACK_BYTES", 0)
-    assert cli(*train(names[form], "runs/whole", "--workers", 2))[0] == 0
+    assert cli(*train(names["tight"], "runs/whole", "--workers", 2))[0] == 0
     with monkeypatch.context() as patched:
         stop = signal.SIGTERM
         patched.setattr(Progress, "on_step", lambda self, *, step, **_: step == 2 and os.kill(os.getpid(), stop))
-        code, _, error = cli(*train(names[form], "runs/stopped", "--workers", 2))
+        code, _, error = cli(*train(names["tight"], "runs/stopped", "--workers", 2))
     assert code == 128 + signal.SIGTERM, error
     monkeypatch.chdir("/")
     code, _, error = cli("resume", tmp_path / "runs" / "stopped")
     assert code == 0, error
     monkeypatch.chdir(tmp_path)
     assert weights("runs/stopped") == weights("runs/whole")
-    page = Path("runs/stopped/report.html").read_text()
-    assert page.count("data:image/png") >= 6
-    assert "could not be read" not in page
+    check_pictures("runs/stopped")
     code, said, error = cli("evaluate", "runs/whole", "--json")
     assert code == 0, error
     measured = json.loads(Path("runs/whole/metrics.json").read_text())["splits"]
     assert json.loads(said)["test"]["accuracy"] == measured["test"]["accuracy"]
-    if form == "tight":
-        limit = float(names["tight"].rpartition("=")[2])
-        assert 0 < sum(path.stat().st_size for path in Path("small/shards").glob("*.tar")) <= 1e9 * limit
+    limit = float(names["tight"].rpartition("=")[2])
+    assert 0 < sum(path.stat().st_size for path in Path("small/shards").glob("*.tar")) <= 1e9 * limit
 
 
 def test_a_server_that_goes_away_while_training_stops_the_run_in_words(
