@@ -7,6 +7,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +15,9 @@ from PIL import Image
 from dropkd.demo.images import CLASSES, load_demo_split
 
 torch.set_num_threads(1)
+
+# What can be seen of some kinds of clothes, by their number.
+ATTRIBUTES = {1: ("legs",), 3: ("body", "legs"), 5: ("feet", "open"), 8: (), 9: ("ankle", "feet")}
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +32,25 @@ def clothes(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path = folder / name / CLASSES[label] / f"{split.index[row]:05}.png"
                 Image.fromarray(split.images[row]).save(path)
     return folder
+
+
+@pytest.fixture(scope="session")
+def outfits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of real images with several labels: two pieces of clothing side by side, 28 x 56. Read only.
+
+    96 training, 32 validation and 32 test images; of each piece its attributes are the labels, and bags have none.
+    """
+    folder = tmp_path_factory.mktemp("outfits")
+    lines = ["path,labels,split"]
+    for part, name, count in (("train", "train", 96), ("val", "train", 32), ("test", "test", 32)):
+        split = load_demo_split(name)
+        rows = [row for row, label in enumerate(split.labels.tolist()) if label in ATTRIBUTES]
+        rows = rows[-2 * count :] if part == "val" else rows[: 2 * count]
+        for number, (left, right) in enumerate(zip(rows[::2], rows[1::2], strict=True)):
+            path = folder / part / f"{number:03}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(np.concatenate([split.images[left], split.images[right]], axis=1)).save(path)
+            labels = {label for row in (left, right) for label in ATTRIBUTES[int(split.labels[row])]}
+            lines.append(f"{part}/{number:03}.png,{';'.join(sorted(labels))},{part}")
+    (folder / "list.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "list.csv"

@@ -260,7 +260,8 @@ def evaluate(
         observer: hears of progress.
 
     Raises:
-        DataError: other classes than the student's, no pairs of them for ``compound``, or no such split.
+        DataError: other classes than the student's, several labels an image where it knows one or the reverse, no pairs
+            of its classes for ``compound``, or no such split.
         ConfigError: an unknown task.
     """
     if task not in _TASKS:
@@ -270,6 +271,8 @@ def evaluate(
     network = opened.network().to(where)
     images = _open_for(opened, data)
     is_compound = task == "compound"
+    if is_compound and (images.multi_label or network.spec.multi_label):
+        raise DataError("compound emotions are judged on images with one class each, not with several labels.")
     if is_compound:
         pairs = pair_compound_classes(network.spec.classes or (), images.classes)
     else:
@@ -311,6 +314,12 @@ def _open_for(opened: Run, data: str | Path | None) -> ImageData:
 
 
 def _check_classes(images: ImageData, network: Network) -> None:
+    if images.multi_label != network.spec.multi_label:
+        kinds = ("one class", "several labels") if images.multi_label else ("several labels", "one class")
+        raise DataError(
+            f"The student was trained on images with {kinds[0]} each, and those of {str(images.root)!r} have "
+            f"{kinds[1]}."
+        )
     if network.spec.classes is not None and images.classes != network.spec.classes:
         absent = sorted(set(network.spec.classes) - set(images.classes))
         extra = sorted(set(images.classes) - set(network.spec.classes))

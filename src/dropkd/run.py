@@ -35,12 +35,15 @@ class Prediction:
         label: the class with the highest probability.
         probability: that probability, 0..1.
         top: the likeliest classes with their probabilities, likeliest first.
+        labels: where the student was trained on images with several labels, those with a probability of 0.5 or more,
+            likeliest first, perhaps none; else None.
     """
 
     path: Path
     label: str
     probability: float
     top: tuple[tuple[str, float], ...]
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -147,11 +150,14 @@ class Run:
         names = network.spec.classes or tuple(str(k) for k in range(network.shapes.logits))
         split = Split("predict", files, np.zeros(len(files), dtype=np.int64))
         answers = answer_split(network, frame_loader(network, split, batch_size=batch_size), torch.device(device))
-        values, order = answers.logits.softmax(1).topk(min(top, len(names)), dim=1)
+        several = network.spec.multi_label
+        shares = answers.logits.sigmoid() if several else answers.logits.softmax(1)
+        values, order = shares.sort(dim=1, descending=True, stable=True)
         found = []
         for path, probabilities, classes in zip(files, values.tolist(), order.tolist(), strict=True):
             ranked = tuple((names[k], p) for k, p in zip(classes, probabilities, strict=True))
-            found.append(Prediction(path, ranked[0][0], ranked[0][1], ranked))
+            labels = tuple(name for name, p in ranked if p >= 0.5) if several else None
+            found.append(Prediction(path, ranked[0][0], ranked[0][1], ranked[:top], labels))
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,13 @@ def test_fewer_than_two_names_are_told(source: str) -> None:
 def test_an_unknown_member_is_named() -> None:
     with pytest.raises(ModelError, match=r"Unknown model 'resnt50'\. Did you mean 'resnet50'\?"):
         open_teacher("ensemble:resnt50+resnet18")
+
+
+def test_the_sigmoids_are_averaged_where_each_class_is_a_question_of_its_own() -> None:
+    torch.manual_seed(0)
+    members = [build_network("cifar_resnet8", num_classes=3, image_size=(32, 32)).eval() for _ in range(2)]
+    both = ensemble(members)
+    both.spec = replace(both.spec, multi_label=True)
+    images = torch.rand(2, 3, 32, 32)
+    expected = torch.stack([member(images).logits.sigmoid() for member in members]).mean(0)
+    torch.testing.assert_close(both(images).logits.sigmoid(), expected)

@@ -55,10 +55,23 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 
 def print_predictions(predictions: Sequence[Prediction]) -> None:
     """Print each image's class, how sure the network is, and what else it might be."""
+    if any(prediction.labels is not None for prediction in predictions):
+        _print_label_sets(predictions)
+        return
     table = make_table("image", "class", "probability", "or else", figures=False)
     for prediction in predictions:
         others = ", ".join(f"{label} {say_percent(p)}" for label, p in prediction.top[1:3])
         add_row(table, prediction.path, prediction.label, say_percent(prediction.probability), others)
+    output.print(table)
+
+
+def _print_label_sets(predictions: Sequence[Prediction]) -> None:
+    table = make_table("image", "labels", "next", figures=False)
+    for prediction in predictions:
+        labels = prediction.labels or ()
+        shares = [f"{label} {say_percent(p)}" for label, p in prediction.top]
+        named, others = shares[: len(labels)], shares[len(labels) : len(labels) + 2]
+        add_row(table, prediction.path, ", ".join(named) or "none", ", ".join(others))
     output.print(table)
 
 
@@ -80,8 +93,10 @@ def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
 
 
 def _make_record(prediction: Prediction) -> dict[str, Any]:
+    labels = {} if prediction.labels is None else {"labels": list(prediction.labels)}
     return {
         "path": str(prediction.path),
+        **labels,
         "label": prediction.label,
         "probability": prediction.probability,
         "top": [{"label": label, "probability": probability} for label, probability in prediction.top],
@@ -91,11 +106,19 @@ def _make_record(prediction: Prediction) -> dict[str, Any]:
 def _write_csv(predictions: Sequence[Prediction], path: Path) -> None:
     others = max((len(prediction.top) for prediction in predictions), default=1) - 1
     ranks = range(2, others + 2)
-    header = ["path", "label", "probability", *(f"{name}_{n}" for n in ranks for name in ("label", "probability"))]
+    several = any(prediction.labels is not None for prediction in predictions)
+    header = [
+        "path",
+        *(["labels"] if several else []),
+        "label",
+        "probability",
+        *(f"{name}_{n}" for n in ranks for name in ("label", "probability")),
+    ]
     rows = []
     for prediction in predictions:
         rest = [cell for label, p in prediction.top[1:] for cell in (label, f"{p:.6f}")]
-        rows.append([str(prediction.path), prediction.label, f"{prediction.probability:.6f}", *rest])
+        labels = [";".join(prediction.labels or ())] if several else []
+        rows.append([str(prediction.path), *labels, prediction.label, f"{prediction.probability:.6f}", *rest])
     write_csv(path, header, rows)
 
 
@@ -104,7 +127,11 @@ def _write_parquet(predictions: Sequence[Prediction], path: Path) -> None:
     import pyarrow.parquet as pq
 
     ranked = pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float64())]))
-    schema = pa.schema([("path", pa.string()), ("label", pa.string()), ("probability", pa.float64()), ("top", ranked)])
+    several = any(prediction.labels is not None for prediction in predictions)
+    labels = [("labels", pa.list_(pa.string()))] if several else []
+    schema = pa.schema(
+        [("path", pa.string()), *labels, ("label", pa.string()), ("probability", pa.float64()), ("top", ranked)]
+    )
     table = pa.Table.from_pylist([_make_record(prediction) for prediction in predictions], schema=schema)
     with replacing(path) as partial:
         pq.write_table(table, partial)

@@ -133,11 +133,11 @@ def describe_epoch(record: Mapping[str, Any], title: str, epochs: int) -> Text:
     parts = [
         f"{title}  epoch {record['epoch'] + 1:>{width}}/{epochs}{' (probe)' if record.get('probe') else ''}",
         f"loss {train['loss']:.3f}",
-        f"train {100 * train['accuracy']:5.2f} %",
+        f"train {_describe_share(train, 'exact_match')}",
     ]
     if val is not None:
         uar = f", UAR {100 * val['uar']:5.2f} %" if record.get("imbalanced") else ""
-        parts.append(f"val {100 * val['accuracy']:5.2f} %{uar}{'*' if record.get('best') else ' '}")
+        parts.append(f"val {_describe_share(val, 'map')}{uar}{'*' if record.get('best') else ' '}")
     if val is not None and val.get("agreement") is not None:
         parts.append(f"agrees with teacher {100 * val['agreement']:5.2f} %")
     shares = {name: term.get("share") for name, term in train.get("terms", {}).items()}
@@ -145,3 +145,10 @@ def describe_epoch(record: Mapping[str, Any], title: str, epochs: int) -> Text:
         parts.append("loss is " + ", ".join(f"{100 * (share or 0):.0f} % {name}" for name, share in shares.items()))
     parts.append(say_time(record["seconds"]))
     return Text("  ".join(parts), style="bold" if record.get("best") else "")
+
+
+def _describe_share(scores: Mapping[str, Any], of_labels: str) -> str:
+    """Return the accuracy, or where images have several labels the figure that stands for it, with its name."""
+    if of_labels not in scores:
+        return f"{100 * scores['accuracy']:5.2f} %"
+    return f"{'mAP' if of_labels == 'map' else 'all right'} {100 * scores[of_labels]:5.2f} %"

@@ -33,6 +33,17 @@ __all__ = [
 ]
 
 
+_FIGURES = {
+    "accuracy": "accuracy",
+    "uar": "UAR",
+    "map": "mAP",
+    "micro_f1": "micro F1",
+    "macro_f1": "macro F1",
+    "exact_match": "all right",
+    "top5_accuracy": "top 5",
+}
+
+
 def say_percent(fraction: float | None) -> str:
     """Return a fraction as a percentage, or a dash for none."""
     return "-" if fraction is None else f"{100 * fraction:.2f} %"
@@ -77,7 +88,8 @@ def print_outcome(run: Run) -> None:
     splits = [name for name in ("val", "test") if name in metrics.get("splits", {})]
     # Where classes are uneven, accuracy is mostly that of the large ones.
     kinds = ["accuracy", "uar"] if metrics.get("imbalanced") else ["accuracy"]
-    table = make_table("accuracy", *splits, *(f"{name}, UAR" for name in splits if len(kinds) > 1))
+    kinds = ["map", "micro_f1"] if metrics.get("multi_label") else kinds
+    table = make_table(_FIGURES[kinds[0]], *splits, *(f"{name}, {_FIGURES[k]}" for k in kinds[1:] for name in splits))
     for label, scores in _collect_rows(metrics, run.folder):
         add_row(table, label, *(say_percent(scores.get(name, {}).get(kind)) for kind in kinds for name in splits))
     output.print()
@@ -100,10 +112,13 @@ def print_scores(scores: Mapping[str, Mapping[str, Any]], title: str) -> None:
         scores: figures by split, as under ``splits`` in ``metrics.json``.
         title: the line above the table.
     """
-    table = make_table("split", "images", "accuracy", "top 5", "UAR", "loss", "agreement")
+    keys: tuple[str, ...] = ("accuracy", "top5_accuracy", "uar")
+    if any("map" in score for score in scores.values()):
+        keys = ("map", "micro_f1", "macro_f1", "exact_match")
+    table = make_table("split", "images", *(_FIGURES[key] for key in keys), "loss", "agreement")
     print_heading(title)
     for name, score in scores.items():
-        fractions = [say_percent(score.get(key)) for key in ("accuracy", "top5_accuracy", "uar")]
+        fractions = [say_percent(score.get(key)) for key in keys]
         loss = score.get("loss")
         shown_loss = "-" if loss is None else f"{loss:.4f}"
         add_row(table, name, f"{score['images']:,}", *fractions, shown_loss, say_percent(score.get("agreement")))

@@ -188,7 +188,8 @@ class TrainingConfig(_Section):
             and those before ``finetune.unfreeze_epoch`` are not counted.
         select_by: the validation score that picks the epoch, and that ``patience`` looks at; ``auto`` is the mean
             recall of the classes (UAR) where the largest has more than 3 times the training images of the smallest,
-            else accuracy. Ties go to the lower loss.
+            else accuracy; where images have several labels it is ``map``, the mean average precision. Ties go to the
+            lower loss.
         label_smoothing: share of the label that is spread over all classes.
         mixup: alpha of mixup; 0 is off.
         cutmix: alpha of CutMix; 0 is off. With both, each batch draws one.
@@ -218,7 +219,7 @@ class TrainingConfig(_Section):
     class_weights: Literal["none", "balanced", "effective"] = "none"
     class_beta: float = Field(default=0.999, ge=0, lt=1)
     patience: int | None = Field(default=None, ge=1)
-    select_by: Literal["auto", "accuracy", "uar", "loss"] = "auto"
+    select_by: Literal["auto", "accuracy", "uar", "loss", "map"] = "auto"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     mixup: float = Field(default=0.0, ge=0)
     cutmix: float = Field(default=0.0, ge=0)

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dropkd.data import Split
+
 __all__ = ["IMBALANCED_FROM", "class_weights", "is_imbalanced", "measure_imbalance"]
 
 # Above this, accuracy is mostly that of the large classes: with two classes of 3:1 the larger one alone has 75 %.
@@ -24,9 +26,9 @@ def measure_imbalance(counts: NDArray[np.int64]) -> float:
     return float(present.max() / present.min()) if len(present) else 1.0
 
 
-def is_imbalanced(counts: NDArray[np.int64]) -> bool:
-    """Whether the mean recall of the classes (UAR) says more than accuracy."""
-    return measure_imbalance(counts) > IMBALANCED_FROM
+def is_imbalanced(split: Split) -> bool:
+    """Whether the mean recall of the classes (UAR) says more than accuracy; never where images have several labels."""
+    return not split.multi_label and measure_imbalance(split.class_counts) > IMBALANCED_FROM
 
 
 def class_weights(counts: NDArray[np.int64], kind: str, beta: float = 0.999) -> Tensor | None:

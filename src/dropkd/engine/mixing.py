@@ -11,7 +11,7 @@ from torch import Tensor
 from dropkd.contracts import NO_LABEL
 from dropkd.functional.labels import find_labelled
 
-__all__ = ["mix_batch"]
+__all__ = ["choose_labels", "mix_batch"]
 
 
 def mix_batch(
@@ -35,7 +35,7 @@ def mix_batch(
 
     Args:
         images: (B, 3, H, W), uint8 0..255 or float.
-        target: (B,) int64, -1 for an image without a label.
+        target: (B,) int64, or (B, K) of 0 and 1 where images have several labels; -1 for an image without a label.
         num_classes: K.
         mixup: parameter of the Beta distribution of mixup; 0 turns it off.
         cutmix: the same of CutMix.
@@ -44,8 +44,8 @@ def mix_batch(
         step: step within the epoch, counted from 0.
 
     Returns:
-        The mixed images in float 0..1 where they were uint8 (else in their own range), and (B, K) class shares, all -1
-        for an image without a label.
+        The mixed images in float 0..1 where they were uint8 (else in their own range), and (B, K) shares of classes or
+        labels, all -1 for an image without a label.
     """
     generator = torch.Generator().manual_seed(((seed * 1_000_003 + epoch) * 1_000_003 + step) % 2**63)
     use_cutmix = cutmix > 0 and (mixup <= 0 or torch.rand((), generator=generator).item() < 0.5)
@@ -58,9 +58,22 @@ def mix_batch(
     else:
         images = images * share + partner * (1 - share)
     known = find_labelled(target)
-    one_hot = F.one_hot(target.clamp(min=0), num_classes).to(images.dtype)
-    shares = one_hot * share + one_hot[pairing] * (1 - share)
+    marks = target if target.ndim == 2 else F.one_hot(target.clamp(min=0), num_classes)
+    shares = marks.to(images.dtype) * share + marks.to(images.dtype)[pairing] * (1 - share)
     return images, torch.where(known[:, None], shares, NO_LABEL)
+
+
+def choose_labels(target: Tensor, soft_target: Tensor) -> Tensor:
+    """Return the labels of mixed images for those that want no shares: of the image with the larger one.
+
+    Args:
+        target: (B,) int64 or (B, K) of 0 and 1, as :func:`mix_batch` was given it.
+        soft_target: (B, K), as it returned it.
+    """
+    known = find_labelled(target)
+    if target.ndim == 1:
+        return torch.where(known, soft_target.argmax(1), NO_LABEL)
+    return torch.where(known[:, None], (soft_target >= 0.5).to(target.dtype), NO_LABEL)
 
 
 def _pair_up(target: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
         experts = answer(teacher, split) if teacher is not None and knows_classes else None
         judged[name] = _Judged(answer(selected, split), experts, split.relative_paths)
         last_scores[name] = score_answers(answer(last, split), experts)
-    _write_predictions(training.folder / "predictions.parquet", judged)
+    _write_predictions(training.folder / "predictions.parquet", judged, job.data.multi_label)
     relabelled = write_relabelled(training.folder, job.data.train)
     splits = {name: score_answers(both.student, both.teacher) for name, both in judged.items()}
     experts_scores = {name: score_answers(both.teacher) for name, both in judged.items() if both.teacher is not None}
@@ -147,6 +147,7 @@ def describe_run(job: Job, training: Training) -> dict[str, Any]:
         },
         "method_parameters": count_parameters(job.distiller.method),
         "classes": list(job.data.classes),
+        "multi_label": job.data.multi_label,
         "train_images": len(job.data.train),
         "train_sha256": job.data.train.fingerprint(),
         "test_sha256": job.data.test.fingerprint() if job.data.test is not None else None,
@@ -155,7 +156,7 @@ def describe_run(job: Job, training: Training) -> dict[str, Any]:
         "global_batch": config.training.batch_size * config.training.accumulate,
         "lr": config.training.lr,
         "class_counts": job.data.train.class_counts.tolist(),
-        "imbalanced": is_imbalanced(job.data.train.class_counts),
+        "imbalanced": is_imbalanced(job.data.train),
         "epochs": config.training.epochs if stop is None else stop.epochs,
         "steps": training.total_steps if stop is None else training.done_steps,
         "stopped_early": None if stop is None else asdict(stop),
@@ -182,34 +183,39 @@ def describe_teacher(job: Job, scores: Mapping[str, Any]) -> dict[str, Any] | No
     }
 
 
-def _write_predictions(path: Path, judged: Mapping[str, _Judged]) -> None:
-    columns: dict[str, list[Any]] = {name: [] for name in _PREDICTIONS.names}
+def _write_predictions(path: Path, judged: Mapping[str, _Judged], multi_label: bool) -> None:
+    schema = _describe_columns(multi_label)
+    columns: dict[str, list[Any]] = {name: [] for name in schema.names}
     for split, both in judged.items():
-        rows = len(both.paths)
-        columns["split"] += [split] * rows
+        nobody = [None] * len(both.paths)
+        columns["split"] += [split] * len(both.paths)
         columns["path"] += both.paths
-        columns["target"] += both.student.target.tolist()
-        columns["prediction"] += both.student.prediction.tolist()
-        columns["probabilities"] += _probabilities(both.student.logits)
-        teacher = both.teacher
-        columns["teacher_prediction"] += teacher.prediction.tolist() if teacher is not None else [None] * rows
-        columns["teacher_probabilities"] += _probabilities(teacher.logits) if teacher is not None else [None] * rows
+        columns["target"] += _list_labels(both.student.target)
+        for prefix, answers in (("", both.student), ("teacher_", both.teacher)):
+            columns[f"{prefix}prediction"] += _list_labels(answers.prediction) if answers is not None else nobody
+            shares = list(answers.probabilities.numpy()) if answers is not None else nobody
+            columns[f"{prefix}probabilities"] += shares
     with replacing(path) as partial:
-        pq.write_table(pa.table(columns, schema=_PREDICTIONS), partial, compression="zstd")
+        pq.write_table(pa.table(columns, schema=schema), partial, compression="zstd")
 
 
-def _probabilities(logits: Tensor) -> list[Any]:
-    return list(logits.softmax(1).numpy())
+def _list_labels(labels: Tensor) -> list[Any]:
+    """Return the class of each image, or the numbers of all of its classes."""
+    if labels.ndim == 1:
+        return labels.tolist()
+    return [row.nonzero().flatten().tolist() for row in labels]
 
 
-_PREDICTIONS = pa.schema(
-    [
-        ("split", pa.string()),
-        ("path", pa.string()),
-        ("target", pa.int64()),
-        ("prediction", pa.int64()),
-        ("probabilities", pa.list_(pa.float32())),
-        ("teacher_prediction", pa.int64()),
-        ("teacher_probabilities", pa.list_(pa.float32())),
-    ]
-)
+def _describe_columns(multi_label: bool) -> pa.Schema:
+    label = pa.list_(pa.int64()) if multi_label else pa.int64()
+    return pa.schema(
+        [
+            ("split", pa.string()),
+            ("path", pa.string()),
+            ("target", label),
+            ("prediction", label),
+            ("probabilities", pa.list_(pa.float32())),
+            ("teacher_prediction", label),
+            ("teacher_probabilities", pa.list_(pa.float32())),
+        ]
+    )

@@ -12,6 +12,7 @@ from dropkd.config import Config, DataConfig, TrainingConfig
 from dropkd.config.mistakes import Origins, describe_mistakes
 from dropkd.data import ImageData, UnlabelledImages, default_image_size
 from dropkd.engine.imbalance import is_imbalanced
+from dropkd.engine.multi_label import check_settings, choose_score
 from dropkd.errors import ConfigError
 
 __all__ = [
@@ -87,6 +88,8 @@ def resolve_config(
         packed = all(split.pack is not None for split in splits)
         tree["data"]["workers"] = 0 if packed else min(4, max(0, cpus - 1))
     tree["training"].update(_training_defaults(config, len(data.train)))
+    if data.multi_label:
+        check_settings(config)
     tree["finetune"]["probe_lr"] = _choose_probe_rate(config, tree["training"])
     tree["training"]["select_by"] = _choose_score(config.training, data)
     resolved = _check(tree)
@@ -140,9 +143,10 @@ def _choose_score(training: TrainingConfig, data: ImageData) -> str:
                 "Give the data a val split, or let one be cut with --set data.validation_fraction=0.1."
             )
         return chosen
-    if chosen != "auto":
-        return chosen
-    return "uar" if is_imbalanced(data.train.class_counts) else "accuracy"
+    by_labels = choose_score(chosen, data.multi_label)
+    if by_labels is not None or chosen != "auto":
+        return by_labels or chosen
+    return "uar" if is_imbalanced(data.train) else "accuracy"
 
 
 def training_view(student: Size, teacher: Size | None, native: Size) -> Size:

@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["SCORE_NAMES", "EarlyStop", "find_early_stop", "rank_scores"]
 
 # How the scores that can pick an epoch are called where people read them.
-SCORE_NAMES = {"accuracy": "accuracy", "uar": "UAR", "loss": "loss"}
+SCORE_NAMES = {"accuracy": "accuracy", "uar": "UAR", "loss": "loss", "map": "mAP"}
 
 
 @dataclass(frozen=True)

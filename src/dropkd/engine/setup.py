@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -17,6 +18,7 @@ from dropkd.engine.fabric import choose_device, make_fabric
 from dropkd.engine.finetuning import FineTuning
 from dropkd.engine.imbalance import class_weights, measure_imbalance
 from dropkd.engine.job import Job
+from dropkd.engine.multi_label import check_label_map
 from dropkd.engine.observer import Observer
 from dropkd.engine.plan import ResolvedConfig, resolve_config, training_view
 from dropkd.engine.pool import open_pool
@@ -86,6 +88,9 @@ def prepare_job(
     network = _build_student(resolved, data, student)
     initial_weights = hash_weights(network.model)
     expert = open_expert(resolved, data, network, teacher, observer)
+    if data.multi_label and expert is not None:
+        check_label_map(expert)
+        expert.spec = replace(expert.spec, multi_label=True)
     distiller = Distiller(
         network,
         expert,
@@ -95,6 +100,7 @@ def prepare_job(
         warmup_epochs=resolved.method.warmup_epochs,
         label_smoothing=resolved.training.label_smoothing,
         targets=torch.from_numpy(data.train.targets),
+        multi_label=data.multi_label,
         class_weights=class_weights(
             data.train.class_counts, resolved.training.class_weights, resolved.training.class_beta
         ),
@@ -227,6 +233,8 @@ def _build_student(config: ResolvedConfig, data: ImageData, given: nn.Module | N
         )
     if network.shapes.logits != len(data.classes):
         raise ConfigError(f"The student has {network.shapes.logits} classes and the data {len(data.classes)}.")
+    # Whoever opens its weights must know what its logits mean.
+    network.spec = replace(network.spec, multi_label=data.multi_label)
     return network
 
 

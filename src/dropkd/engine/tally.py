@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dropkd.contracts import NO_LABEL
 from dropkd.engine.distiller import Losses
 from dropkd.errors import TrainingError
+from dropkd.functional.labels import find_labelled
 
 __all__ = ["Tally"]
 
@@ -21,10 +21,12 @@ class Tally:
     Args:
         terms: names of the terms, the cross-entropy among them.
         device: where the sums live.
+        multi_label: whether images have several labels; an answer is right then where it names all of them and no
+            other.
     """
 
-    def __init__(self, terms: Sequence[str], device: torch.device) -> None:
-        self.terms = tuple(terms)
+    def __init__(self, terms: Sequence[str], device: torch.device, multi_label: bool = False) -> None:
+        self.terms, self.multi_label = tuple(terms), multi_label
         count = len(self.terms)
         # float64, since an epoch adds up thousands of numbers; MPS has none.
         dtype = torch.float32 if device.type == "mps" else torch.float64
@@ -50,14 +52,22 @@ class Tally:
         self._weighted += weighted
         bad = ~(torch.isfinite(raw) & torch.isfinite(weighted)) & (self._first_bad < 0)
         self._first_bad = torch.where(bad, step, self._first_bad)
-        answer = losses.logits.argmax(1)
-        self._counts[0] += (target[: len(answer)] != NO_LABEL).sum()
-        self._counts[1] += (answer == target[: len(answer)]).sum()
+        answer = self._read_answer(losses.logits)
+        labels = target[: len(answer)]
+        self._counts[0] += find_labelled(labels).sum()
+        self._counts[1] += self._count_same(answer, labels)
         self._counts[2] += len(answer)
         if losses.teacher_logits is not None and losses.teacher_logits.shape[1] == losses.logits.shape[1]:
-            self._counts[3] += (answer == losses.teacher_logits.argmax(1)).sum()
+            self._counts[3] += self._count_same(answer, self._read_answer(losses.teacher_logits))
             self._has_teacher = True
         self._steps += 1
+
+    def _read_answer(self, logits: Tensor) -> Tensor:
+        return (logits >= 0).to(logits.dtype) if self.multi_label else logits.argmax(1)
+
+    def _count_same(self, answer: Tensor, other: Tensor) -> Tensor:
+        same = answer == other
+        return (same.all(1) if self.multi_label else same).sum()
 
     def check_finite(self) -> None:
         """Raise where any term was not finite since the last :meth:`summary`.
@@ -80,7 +90,7 @@ class Tally:
     def summary(self) -> dict[str, Any]:
         """Return means over the epoch so far: loss, accuracy, agreement, and per term raw, weighted and share.
 
-        The accuracy is that of the images with a label.
+        The accuracy is that of the images with a label; with several labels ``exact_match`` stands for it.
         """
         steps, (labelled, right, rows, agreeing) = max(1, self._steps), self._counts.tolist()
         raw, weighted = (self._raw / steps).tolist(), (self._weighted / steps).tolist()
@@ -95,7 +105,8 @@ class Tally:
             for i, name in enumerate(self.terms)
         }
         agreement = agreeing / max(1, rows) if self._has_teacher else None
-        return {"loss": total, "accuracy": right / max(1, labelled), "agreement": agreement, "terms": terms}
+        share = "exact_match" if self.multi_label else "accuracy"
+        return {"loss": total, share: right / max(1, labelled), "agreement": agreement, "terms": terms}
 
     def flat_terms(self) -> list[str]:
         """Return the terms that were 0 in every step: they teach nothing."""

@@ -9,11 +9,13 @@ from torch import nn
 
 from dropkd.config import TeacherConfig
 from dropkd.data import EvalLoader, ImageData, Split
-from dropkd.engine.evaluation import Answers, answer_split
+from dropkd.engine.evaluation import Answers, answer_split, score_answers
 from dropkd.engine.job import Job
+from dropkd.engine.label_teacher_check import find_odd_probabilities, judge_label_teacher
 from dropkd.engine.observer import Observer
 from dropkd.engine.plan import ResolvedConfig, evaluation_frame
 from dropkd.engine.teacher_check import judge_teacher, require_teacher
+from dropkd.metrics.multi_label import mean_prevalence
 from dropkd.models import Network, map_labels, open_teacher, read_spec
 from dropkd.models.sources import parse_source
 from dropkd.models.teachers.ensemble import open_each
@@ -79,13 +81,14 @@ def _open_member(
     candidates = (teacher, open_at(own))
     accuracies = [_measure(network, data) for network in candidates]
     best = candidates[accuracies.index(max(accuracies))]
+    what, right = ("an mAP of ", "") if data.multi_label else ("", " right")
     tried = " and ".join(
-        f"{accuracy:.1%} at {network.spec.image_size[0]} x {network.spec.image_size[1]}"
+        f"{what}{accuracy:.1%} at {network.spec.image_size[0]} x {network.spec.image_size[1]}"
         for accuracy, network in zip(accuracies, candidates, strict=True)
     )
     observer.on_message(
-        f"The teacher's file does not say its input size: it gets {tried} pixels right, so it is fed "
-        f"{best.spec.image_size[0]} x {best.spec.image_size[1]}. teacher.image_size decides otherwise."
+        f"The teacher's file does not say its input size: it gets {tried} pixels{right}, so it is "
+        f"fed {best.spec.image_size[0]} x {best.spec.image_size[1]}. teacher.image_size decides otherwise."
     )
     return best
 
@@ -97,11 +100,11 @@ def _says_its_size(source: str | nn.Module) -> bool:
 
 
 def _measure(teacher: Network, data: ImageData) -> float:
-    """Return a teacher's accuracy on a few training images."""
+    """Return a teacher's accuracy on a few training images, or mAP where they have several labels."""
     split = data.train.sample(_SIZE_IMAGES)
     size = evaluation_frame(teacher.spec.image_size, teacher.spec.crop_fraction, data.native_size)
     answers = answer_split(teacher, EvalLoader(split, size=size, batch_size=50), torch.device("cpu"))
-    return float((answers.prediction == answers.target).double().mean())
+    return float(score_answers(answers)["map" if data.multi_label else "accuracy"])
 
 
 def check_teacher(job: Job, observer: Observer) -> Answers | None:
@@ -136,8 +139,23 @@ def check_teacher(job: Job, observer: Observer) -> Answers | None:
         parts = [part for part in (judged, more) if part is not None]
         judged = Answers(torch.cat([p.logits for p in parts]), torch.cat([p.target for p in parts]))
         where = "training and validation" if answers is not None else "training"
-    accuracy, problem = judge_teacher(judged, job.data.classes, teacher.spec.classes)
-    observer.on_message(f"The teacher gets {accuracy:.2%} of {len(judged.target):,} {where} images right.")
+    problem = _judge(judged, job, teacher, where, observer)
     if problem is not None and job.config.teacher_check != "off":
         observer.on_warning(require_teacher(problem, job.config.teacher_check))
     return answers
+
+
+def _judge(answers: Answers, job: Job, teacher: Network, where: str, observer: Observer) -> str | None:
+    """Say how good the teacher is on these images, and return what is wrong with it."""
+    images = f"{len(answers.target):,} {where} images"
+    if not answers.multi_label:
+        accuracy, problem = judge_teacher(answers, job.data.classes, teacher.spec.classes)
+        observer.on_message(f"The teacher gets {accuracy:.2%} of {images} right.")
+        return problem
+    found, problem = judge_label_teacher(answers, job.data.classes, teacher.spec.classes)
+    chance = mean_prevalence(answers.target)
+    observer.on_message(f"The teacher's mAP on {images} is {found:.2%}; a random order has {chance:.2%}.")
+    odd = find_odd_probabilities(answers) if problem is None else None
+    if odd is not None and job.config.teacher_check != "off":
+        observer.on_warning(odd)
+    return problem

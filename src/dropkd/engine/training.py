@@ -12,7 +12,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from dropkd.contracts import NO_LABEL
 from dropkd.data import EvalLoader, LoadedBatch, MixedLoader, TrainLoader
 from dropkd.engine.averaging import average_weights
 from dropkd.engine.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
@@ -22,7 +21,7 @@ from dropkd.engine.fabric import Fabric
 from dropkd.engine.finetuning import FineTuning
 from dropkd.engine.imbalance import is_imbalanced
 from dropkd.engine.journal import Journal
-from dropkd.engine.mixing import mix_batch
+from dropkd.engine.mixing import choose_labels, mix_batch
 from dropkd.engine.observer import Observer
 from dropkd.engine.optimizer import make_optimizer
 from dropkd.engine.plan import ResolvedConfig
@@ -32,7 +31,6 @@ from dropkd.engine.signals import Interrupted, StopRequest
 from dropkd.engine.tally import Tally
 from dropkd.errors import RunError
 from dropkd.files import replacing
-from dropkd.functional.labels import find_labelled
 from dropkd.models import Network, save_network
 
 __all__ = ["Position", "Training"]
@@ -202,7 +200,7 @@ class Training:
             seed=self.config.seed, epoch=position.epoch, step=position.step,
         )  # fmt: skip
         soft_target = soft_target.to(self.device, non_blocking=True)
-        return images, torch.where(find_labelled(target), soft_target.argmax(1), NO_LABEL), soft_target
+        return images, choose_labels(target, soft_target), soft_target
 
     def _close_epoch(self, journal: Journal) -> None:
         position = self.position
@@ -218,8 +216,7 @@ class Training:
         position.seconds = time.monotonic() - self._started
         record = {
             "epoch": position.epoch, "seconds": position.seconds, "train": self.tally.summary(), "val": val,
-            "best": is_best, "lr": self.rate,
-            "imbalanced": is_imbalanced(self.train_loader.split.class_counts),
+            "best": is_best, "lr": self.rate, "imbalanced": is_imbalanced(self.train_loader.split),
             "probe": position.epoch < self.config.finetune.probe_epochs,
         }  # fmt: skip
         journal.write("epoch", (position.epoch + 1) * len(self.train_loader), **record)
@@ -376,4 +373,4 @@ class Training:
 
     def _new_tally(self) -> Tally:
         terms = ["cross_entropy", *sorted(self.distiller.method.active)]
-        return Tally(terms, self.device)
+        return Tally(terms, self.device, self.distiller.multi_label)

@@ -151,6 +151,7 @@ def _build_model(
         crop_fraction=defaults.crop_fraction if cropped else 1.0,
         options=used,
         classes=_names_of(classes, defaults.classes, width),
+        multi_label=written is not None and written.multi_label,
     )
     return model, spec
 

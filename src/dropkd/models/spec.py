@@ -31,6 +31,7 @@ class ModelSpec:
         crop_fraction: the centre part, per side, that the network is shown in evaluation; in (0, 1].
         options: arguments of the library's constructor beside the number of classes.
         classes: names of the classes in the order of the logits, where known.
+        multi_label: whether each logit answers a question of its own, so that an image may have several labels or none.
 
     Example:
         >>> spec = ModelSpec("resnet18", num_classes=7, image_size=(64, 64))
@@ -47,6 +48,7 @@ class ModelSpec:
     crop_fraction: float = 1.0
     options: dict[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
+    multi_label: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -9,6 +9,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dropkd.contracts import Outputs
 from dropkd.errors import ModelError
@@ -55,6 +56,8 @@ def open_each(source: str, open_member: Callable[[str, bool], Network]) -> Netwo
 class EnsembleTeacher(Network):
     """Answers with the logarithm of the mean of the members' probabilities; maps and embedding are the first's.
 
+    Where images have several labels (``spec.multi_label``), the probabilities are the sigmoids of each class.
+
     Args:
         members: two or more networks of the same classes.
 
@@ -89,8 +92,18 @@ class EnsembleTeacher(Network):
         every = [answer.logits, *(member(images, maps=False, crop=crop).logits for member in others)]
         # Of single precision at least: the logarithm of a small mean is far from 0.
         shares = torch.stack([logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in every])
-        mean = shares.log_softmax(2).logsumexp(0) - math.log(len(every))
-        return answer._replace(logits=mean, classifier=None)
+        average = _average_questions if self.spec.multi_label else _average_classes
+        return answer._replace(logits=average(shares), classifier=None)
+
+
+def _average_classes(logits: Tensor) -> Tensor:
+    """Return the logarithm of the mean softmax over the members (M, B, K)."""
+    return logits.log_softmax(2).logsumexp(0) - math.log(len(logits))
+
+
+def _average_questions(logits: Tensor) -> Tensor:
+    """Return the logits of the mean sigmoid over the members (M, B, K)."""
+    return F.logsigmoid(logits).logsumexp(0) - F.logsigmoid(-logits).logsumexp(0)
 
 
 def _join_specs(specs: Sequence[ModelSpec]) -> ModelSpec:
