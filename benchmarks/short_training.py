@@ -32,7 +32,7 @@ __all__ = [
     "train",
 ]
 
-STANDARD = Recipe("crop-flip", crop_padding=2)
+STANDARD = Recipe("shift", crop_padding=2)
 _WARMUP = 0.1
 
 

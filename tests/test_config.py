@@ -194,6 +194,10 @@ def test_a_wrong_value_is_named_with_what_is_wanted_and_what_was_got(recipe: Pat
             ["training.schedule=exponential"],
             "'training.schedule' is 'exponential', which needs 'training.decay_factor'",
         ),
+        (["data.crop_scale=[0.5, 2]"], "'data.crop_scale' must be [low, high] with 0 < low <= high <= 1, got [0.5, 2]"),
+        (["data.crop_scale=0.5"], "'data.crop_scale' must be [low, high] with 0 < low <= high <= 1, got 0.5"),
+        (["data.crop_ratio=[2, 1]"], "'data.crop_ratio' must be [low, high] with 0 < low <= high, got [2, 1]"),
+        (["data.rand_magnitude=31"], "'data.rand_magnitude' must be at most 30, got 31"),
         (["training.final_lr=0.1", "training.lr=0.01"], "'training.final_lr' (0.1) is above 'training.lr' (0.01)"),
         (
             ["training.final_lr=0.1", "training.schedule=constant"],
@@ -275,3 +279,21 @@ def test_a_configuration_can_not_be_changed_in_place() -> None:
     config = Config.model_validate({"data": {"path": "x"}, "student": {"name": "y"}})
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 3
+
+
+@pytest.mark.parametrize(
+    ("written", "nearest"), [("imagnet", "imagenet"), ("TRIVIALAUGMNT", "trivial"), ("faces-snc", "faces-scn")]
+)
+def test_an_unknown_augmentation_is_named_with_the_nearest_one(recipe: Path, written: str, nearest: str) -> None:
+    recipe.write_text(LEAST)
+    (line,) = mistakes(recipe, flags={"data.augmentation": written}, spelling={"data.augmentation": "--augmentation"})
+    assert line.startswith("--augmentation: must be one of 'auto', 'none', ")
+    assert line.endswith(f"got {written!r}. Did you mean {nearest!r}?")
+
+
+def test_an_augmentation_may_be_spelled_as_its_paper_spells_it(recipe: Path) -> None:
+    recipe.write_text(LEAST + "training: {epochs: 1}\n")
+    for written, name in (("faces-as-SCN", "faces-scn"), ("RandAugment", "rand"), ("CIFAR", "cifar")):
+        config = load_config(recipe, [f"data.augmentation={written}"])
+        assert config.data.augmentation == name
+        assert load_config(recipe, [f"data.augmentation={config.data.augmentation}"]) == config

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dropkd.data import Recipe
+from dropkd.data import Recipe, recipe
 from dropkd.data import augment as augment_module
 from dropkd.data.augment import Augmentation
 from dropkd.data.colours import GREY, STRONG_CHANGES, change_strongly, erased_box, square_box
@@ -17,9 +17,9 @@ SIZE = (12, 16)
 IMAGES = np.random.default_rng(0).integers(1, 256, (40, *SIZE, 3), dtype=np.uint8)
 INDEX = np.arange(40)
 RECIPES = [
-    Recipe("crop-flip", erase_probability=0.5, color_jitter=0.3),
-    Recipe("resized-crop", erase_probability=0.5),
-    Recipe("none"),
+    Recipe("shift", erase_probability=0.5, color_jitter=0.3),
+    Recipe("resized", erase_probability=0.5),
+    Recipe("centre", flip=False),
 ]
 
 
@@ -53,10 +53,10 @@ def _find_erased(views: np.ndarray, plain: np.ndarray) -> np.ndarray:
     return (views != plain).any(-1)
 
 
-@pytest.mark.parametrize("augmentation", ["crop-flip", "resized-crop"])
-def test_a_mirrored_view_may_have_a_rectangle_of_its_own_erased_from_the_same_crop(augmentation: str) -> None:
-    plain = _render(Recipe(augmentation))[0]
-    standard, mirrored = _render(Recipe(augmentation, erase_probability=0.5), "standard", "mirrored_own_erasing")
+@pytest.mark.parametrize("crop", ["shift", "resized"])
+def test_a_mirrored_view_may_have_a_rectangle_of_its_own_erased_from_the_same_crop(crop: str) -> None:
+    plain = _render(Recipe(crop))[0]
+    standard, mirrored = _render(Recipe(crop, erase_probability=0.5), "standard", "mirrored_own_erasing")
     erased = _find_erased(standard, plain), _find_erased(mirrored[:, :, ::-1], plain)
     assert (mirrored[:, :, ::-1][erased[1]] == GREY).all()
     for which in erased:
@@ -77,9 +77,9 @@ def test_the_second_erased_rectangle_is_drawn_apart_from_the_first() -> None:
 
 
 def test_a_mirrored_view_with_its_own_erasing_keeps_its_colours() -> None:
-    recipe = Recipe("crop-flip", color_jitter=0.5)
+    recipe = Recipe("shift", color_jitter=0.5)
     standard, mirrored = _render(recipe, "standard", "mirrored_own_erasing")
-    plain = _render(Recipe("crop-flip"))[0]
+    plain = _render(Recipe("shift"))[0]
     assert (mirrored == plain[:, :, ::-1]).all()
     assert (standard != plain).any((1, 2, 3)).mean() > 0.9
 
@@ -100,11 +100,11 @@ def test_views_of_one_kind_epochs_and_seeds_differ() -> None:
 
 
 def test_without_augmentation_the_frame_is_as_it_is() -> None:
-    assert (_render(Recipe("none", flip=True, erase_probability=1.0, color_jitter=1.0))[0] == IMAGES).all()
+    assert (_render(recipe("none", flip=True))[0] == IMAGES).all()
 
 
 def test_a_shift_moves_pixels_and_leaves_black_behind() -> None:
-    views = _render(Recipe("crop-flip", flip=False, crop_padding=3))[0]
+    views = _render(Recipe("shift", flip=False, crop_padding=3))[0]
     seen = set()
     for image, view in zip(IMAGES, views, strict=True):
         padded = np.pad(image, ((3, 3), (3, 3), (0, 0)))
@@ -201,7 +201,7 @@ def test_a_crop_lies_inside_the_image(
 
 
 def test_a_crop_of_everything_is_the_frame() -> None:
-    views = _render(Recipe("resized-crop", flip=False, scale=(1.0, 1.0)))[0]
+    views = _render(Recipe("resized", flip=False, crop_scale=(1.0, 1.0)))[0]
     # Shapes up to 4:3 still cut some of the width or height off.
     assert np.abs(views.astype(int).mean((1, 2)) - IMAGES.mean((1, 2))).max() < 25
 
@@ -218,6 +218,11 @@ def test_the_frame_is_the_largest_centred_part(native: tuple[int, int]) -> None:
     # At the edge, smoothing reaches a little beyond the part that is shown.
     assert (frame[1:-1, 1:-1] == 200).all()
     assert (fit_frame(Image.fromarray(image), SIZE) == frame).all()
+
+
+def test_a_frame_whose_sides_are_no_whole_multiples_stays_inside_the_image() -> None:
+    # 25 * (7 / 25) is a little more than 7.
+    assert fit_frame(np.full((7, 1, 3), 9, np.uint8), (25, 1)).shape == (25, 1, 3)
 
 
 def test_an_image_of_the_right_size_is_not_resampled() -> None:

@@ -20,7 +20,7 @@ from dropkd.errors import ConfigError, DataError
 
 Tree = Callable[..., Path]
 SIZE = (8, 10)
-RECIPES = [Recipe("crop-flip", crop_padding=2, erase_probability=0.5), Recipe("resized-crop"), Recipe("none")]
+RECIPES = [Recipe("shift", crop_padding=2, erase_probability=0.5), Recipe("resized"), Recipe("centre", flip=False)]
 
 
 @pytest.fixture(scope="module")

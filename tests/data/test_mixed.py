@@ -19,7 +19,7 @@ from dropkd.demo.images import load_demo_split
 from dropkd.errors import ConfigError, DataError
 
 SIZE = (28, 28)
-RECIPE = Recipe("crop-flip", crop_padding=3, erase_probability=0.5)
+RECIPE = Recipe("shift", crop_padding=3, erase_probability=0.5)
 
 
 def split_of(rows: range, name: str = "train") -> Split:

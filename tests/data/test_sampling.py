@@ -91,7 +91,7 @@ def uneven() -> Split:
 
 def load(split: Split, sampling: str, epoch: int = 0, start: int = 0, **options: object) -> list[LoadedBatch]:
     settings: dict[str, object] = {"size": SIZE, "batch_size": 4, "seed": 0, **options}
-    recipe = Recipe("crop-flip", crop_padding=4, erase_probability=0.5)
+    recipe = Recipe("shift", crop_padding=4, erase_probability=0.5)
     return list(TrainLoader(split, recipe=recipe, sampling=sampling, **settings).epoch(epoch, start))  # type: ignore[arg-type]
 
 

@@ -182,7 +182,7 @@ def test_defaults_and_the_recipe_are_the_published_ones() -> None:
     assert (dict(EAC.terms), EAC.cross_entropy_weight) == ({"consistency": 5}, 1)
     recipe = load_config(RECIPES / "eac.yaml")
     data, training = recipe.data, recipe.training
-    assert (data.image_size, data.erase_probability, data.flip, data.crop_padding) == (224, 0.5, False, 0)
+    assert (data.image_size, data.augmentation) == (224, "faces-eac")
     assert (training.epochs, training.batch_size, training.lr, training.weight_decay) == (60, 32, 1e-4, 1e-4)
     assert (training.schedule, training.decay_factor) == ("exponential", 0.9)
     assert recipe.method.options == {"erasing": "tied"}

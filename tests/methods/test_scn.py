@@ -329,7 +329,7 @@ def test_defaults_and_the_recipe_are_the_published_ones() -> None:
     }  # fmt: skip
     training = recipe.training
     assert (training.epochs, training.batch_size, training.lr, training.weight_decay) == (70, 64, 1e-3, 1e-4)
-    assert (training.schedule, training.decay_factor, recipe.data.erase_probability) == ("exponential", 0.9, 0.5)
+    assert (training.schedule, training.decay_factor, recipe.data.augmentation) == ("exponential", 0.9, "faces-scn")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from dropkd.config import Config, MethodConfig, load_config
 from dropkd.errors import ConfigError
 
 __all__ = [
+    "Augmentation",
     "Baseline",
     "BatchSize",
     "ClassWeights",
@@ -120,6 +121,17 @@ ImageSize = Annotated[
         metavar="N|HxW",
         help="Pixels that the network is fed. Default: by the images; small ones are not blown up.",
         rich_help_panel=_TRAIN,
+    ),
+]
+Augmentation = Annotated[
+    str | None,
+    typer.Option(
+        "--augmentation",
+        metavar="NAME",
+        help="Random changes of the training images: cifar, imagenet, faces-scn, faces-eac, trivial, rand, crop-flip, "
+        "resized-crop, none. Default: by the images' size. `dropkd data views` shows them.",
+        rich_help_panel=_TRAIN,
+        show_default=False,
     ),
 ]
 Pretrained = Annotated[
@@ -246,6 +258,7 @@ _KEYS = {
     "label_map": ("teacher.label_map", "--label-map"),
     "method": ("method.name", "--method"),
     "image_size": ("data.image_size", "--image-size"),
+    "augmentation": ("data.augmentation", "--augmentation"),
     "unlabelled": ("data.unlabelled", "--unlabelled"),
     "unlabelled_ratio": ("data.unlabelled_ratio", "--unlabelled-ratio"),
     "skip_unreadable": ("data.skip_unreadable", "--skip-unreadable"),

@@ -117,7 +117,7 @@ def _suggest_value(item: Mapping[str, Any]) -> str:
     if item["type"] != "literal_error" or not isinstance(item["input"], str):
         return ""
     known = [word.strip("' ") for word in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
-    suggestion = did_you_mean(item["input"], known)
+    suggestion = did_you_mean(item["input"].lower(), known)
     return f".{suggestion}" if suggestion else ""
 
 

@@ -6,10 +6,14 @@ the first step, so the ``config.yaml`` of a run folder holds the value that was 
 
 from __future__ import annotations
 
+from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from dropkd.config.augmentations import AugmentationName, find_augmentation
 
 __all__ = ["Config", "DataConfig", "FinetuneConfig", "MethodConfig", "StudentConfig", "TeacherConfig", "TrainingConfig"]
 
@@ -26,6 +30,20 @@ def _read_image_size(value: Any) -> Any:
     return tuple(sides) if isinstance(value, list | tuple) else value
 
 
+def _read_range(value: Any, most: float = inf) -> Any:
+    """Read [low, high]."""
+    if value is None:
+        return None
+    sound = isinstance(value, list | tuple) and len(value) == 2 and all(type(end) in (int, float) for end in value)
+    if not sound or not 0 < value[0] <= value[1] <= most or value[1] == inf:
+        raise ValueError(f"must be [low, high] with 0 < low <= high{'' if most == inf else f' <= {most:g}'}")
+    return tuple(float(end) for end in value)
+
+
+def _read_augmentation(value: Any) -> Any:
+    return (find_augmentation(value) or value) if isinstance(value, str) else value
+
+
 def _read_precision(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
@@ -37,6 +55,9 @@ def _read_patterns(value: Any) -> Any:
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ImageSize = Annotated[int | tuple[int, int] | None, BeforeValidator(_read_image_size)]
+Augmentation = Annotated[AugmentationName, BeforeValidator(_read_augmentation)]
+Range = Annotated[tuple[float, float] | None, BeforeValidator(_read_range)]
+ShareRange = Annotated[tuple[float, float] | None, BeforeValidator(partial(_read_range, most=1))]
 Precision = Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_read_precision)]
 # One pattern need not be a list.
 Patterns = Annotated[list[str], BeforeValidator(_read_patterns)]
@@ -57,11 +78,22 @@ class DataConfig(_Section):
         path: folder of images, ``train/CLASS/*`` and ``test/CLASS/*`` or just ``CLASS/*``; a manifest, a published set
             in its own layout, ``torchvision:NAME``, ``hf:NAME``, or shards (see docs/data.md).
         image_size: pixels that the student is fed, one number or [height, width]; None: by the data.
-        augmentation: ``auto`` is crop-flip for small images and resized-crop for large ones.
-        crop_padding: how far crop-flip shifts images, in pixels of the view; None: an eighth of it.
+        augmentation: the recipe of random changes by its name; ``auto`` is crop-flip for small images and resized-crop
+            for large ones. The keys from ``crop`` to ``erase_scale`` are its parts; None: by the recipe.
+        crop: ``shift``, ``resized`` or ``centre``.
+        crop_padding: how far ``shift`` moves images, in pixels of the view.
+        crop_scale: [low, high], the share of the image's area that ``resized`` shows.
+        crop_ratio: [low, high], the shape of what ``resized`` shows, as width over height.
+        interpolation: ``bilinear``, ``bicubic``, or one of the two at ``random``.
         flip: mirror images left to right at random.
-        erase_probability: share of images that lose a random rectangle.
+        noise_probability: share of images that get Gaussian noise before they are resized.
+        flip_or_noise: an image gets one of the two at most.
+        operations: ``trivial`` (TrivialAugment), ``rand`` (RandAugment) or ``none``.
+        rand_ops: number of RandAugment's operations.
+        rand_magnitude: their strength, 0 to 30.
         color_jitter: strength of random brightness, contrast and saturation; 0 is off.
+        erase_probability: share of images that lose a random rectangle.
+        erase_scale: [low, high], the rectangle's share of the view's area.
         unlabelled: images without labels, for the teacher's terms alone: a folder of any depth, or any form that
             ``path`` may have, whose labels are not read.
         unlabelled_ratio: unlabelled images for each labelled one in a batch; ``batch_size`` counts the labelled ones.
@@ -75,11 +107,21 @@ class DataConfig(_Section):
 
     path: FilePath
     image_size: ImageSize = None
-    augmentation: Literal["auto", "crop-flip", "resized-crop", "none"] = "auto"
+    augmentation: Augmentation = "auto"
+    crop: Literal["shift", "resized", "centre"] | None = None
     crop_padding: int | None = Field(default=None, ge=0)
-    flip: bool = True
-    erase_probability: Fraction = 0.0
-    color_jitter: Fraction = 0.0
+    crop_scale: ShareRange = None
+    crop_ratio: Range = None
+    interpolation: Literal["bilinear", "bicubic", "random"] | None = None
+    flip: bool | None = None
+    noise_probability: Fraction | None = None
+    flip_or_noise: bool | None = None
+    operations: Literal["none", "trivial", "rand"] | None = None
+    rand_ops: int | None = Field(default=None, ge=0, le=100)
+    rand_magnitude: int | None = Field(default=None, ge=0, le=30)
+    color_jitter: Fraction | None = None
+    erase_probability: Fraction | None = None
+    erase_scale: ShareRange = None
     unlabelled: FilePath | None = None
     unlabelled_ratio: float = Field(default=1.0, gt=0)
     validation_fraction: float = Field(default=0.1, ge=0, le=0.5)

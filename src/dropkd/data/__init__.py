@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dropkd.config.augmentations import AUGMENTATIONS
 from dropkd.data.batches import LoadedBatch
 from dropkd.data.images import load_image
 from dropkd.data.loaders import EvalLoader, TrainLoader
 from dropkd.data.mixed import MixedLoader
+from dropkd.data.named_recipes import default_image_size, recipe
 from dropkd.data.opening import open_data
-from dropkd.data.recipe import AUGMENTATIONS, Recipe, default_image_size, default_recipe
+from dropkd.data.recipes import RECIPE_PARTS, Recipe
+from dropkd.data.rendering import render_view
 from dropkd.data.source import absolute_source
 from dropkd.data.split import ImageData, Pack, Split
 from dropkd.data.unlabelled import UnlabelledImages, open_unlabelled
 
 __all__ = [
     "AUGMENTATIONS",
+    "RECIPE_PARTS",
     "EvalLoader",
     "ImageData",
     "LoadedBatch",
@@ -25,8 +29,9 @@ __all__ = [
     "UnlabelledImages",
     "absolute_source",
     "default_image_size",
-    "default_recipe",
     "load_image",
     "open_data",
     "open_unlabelled",
+    "recipe",
+    "render_view",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,20 +12,15 @@ from dropkd.data import counters
 from dropkd.data.colours import GREY, change_strongly, erased_box, jitter_colours, square_box
 from dropkd.data.geometry import Pixels, as_picture, as_pixels, fit_frame, resized_box, shift_into, show_box
 from dropkd.data.images import Picture
-from dropkd.data.recipe import Recipe
-from dropkd.errors import ConfigError, did_you_mean
+from dropkd.data.noise import add_noise
+from dropkd.data.operations import operate
+from dropkd.data.recipes import LEVELS, Recipe
+from dropkd.data.view_kinds import VIEW_KINDS, ViewPlan, plan_view
 
 __all__ = ["VIEW_KINDS", "Augmentation"]
 
-VIEW_KINDS = ("standard", "mirrored", "mirrored_own_erasing", "strong")
-
-# Which random numbers a view takes; the views of one stream share theirs.
-_STANDARD, _STRONG, _OWN_ERASING = range(3)
-
-# Shapes of crops: at most 4:3 and 3:4 of the view's, as is customary.
-_LOG_STRETCH = math.log(4 / 3)
-# What is erased: its share of the area as the face recipes have it, its shape as in "Random Erasing" (2020).
-_ERASED_SHARE, _ERASED_LOG_RATIO = (0.02, 0.25), math.log(10 / 3)
+# The shape of what is erased as in "Random Erasing" (2020).
+_ERASED_LOG_RATIO = math.log(10 / 3)
 # The grey square of a strong view has at most half the shorter side.
 _SQUARE_SHARE = 0.5
 
@@ -34,25 +28,9 @@ _SQUARE_SHARE = 0.5
 _FLIP, _DOWN, _ACROSS, _SHARE, _STRETCH, _ERASE, _ERASE_SHARE, _ERASE_RATIO, _ERASE_ACROSS, _ERASE_DOWN = range(10)
 _BRIGHTNESS, _CONTRAST, _SATURATION = range(10, 13)
 _FIRST_CHANGE, _FIRST_STRENGTH, _SECOND_CHANGE, _SECOND_STRENGTH, _SIDE, _SQUARE_ACROSS, _SQUARE_DOWN = range(13, 20)
-
-
-@dataclass(frozen=True)
-class _View:
-    """One view: which random numbers place it and which paint it, and what is done to it.
-
-    Args:
-        stream: the random numbers of its crop and flip.
-        paint: those of its colours and of what is erased.
-        strong: whether it is changed strongly.
-        mirrored: whether it is shown in the mirror.
-        jittered: whether the recipe's changes of colour are for it.
-    """
-
-    stream: tuple[int, int]
-    paint: tuple[int, int]
-    strong: bool = False
-    mirrored: bool = False
-    jittered: bool = True
+_INTERPOLATION, _NOISE, _NOISE_FIELD = range(20, 23)
+# From here on three for each operation: which, how strong, which way.
+_FIRST_OPERATION = 30
 
 
 class Augmentation:
@@ -60,9 +38,10 @@ class Augmentation:
 
     ``standard`` views follow the recipe. ``mirrored`` is the exact mirror image, left to right, of the
     standard view, with the same part erased. ``mirrored_own_erasing`` is the mirror image of the same crop
-    and flip, but with a part of its own erased (or none) and its colours left alone. ``strong`` has a crop
-    and flip of its own, then two of fourteen changes (turns, moves, colours; see ``colours.STRONG_CHANGES``)
-    of random strength and a grey square. A kind that is named twice gives two independent views.
+    and flip with the same operations, but with a part of its own erased (or none) and its colours left alone.
+    ``strong`` has a crop and flip of its own by the recipe, then, in place of the recipe's other changes, two of
+    fourteen changes (turns, moves, colours; see ``colours.STRONG_CHANGES``) of random strength and a grey
+    square. A kind that is named twice gives two independent views.
 
     Args:
         recipe: the random changes.
@@ -78,7 +57,7 @@ class Augmentation:
         self.recipe = recipe
         self.size = size
         self.seed = seed
-        self.views = [_plan_view(views, i) for i in range(len(views))]
+        self.views = [plan_view(views, i) for i in range(len(views))]
 
     def render(
         self,
@@ -100,8 +79,10 @@ class Augmentation:
         tables = {v.stream: self._draw_geometry(streams[v.stream]) for v in self.views}
         for row, image in enumerate(images):
             for number, view in enumerate(self.views):
-                self._place(out[number, row], image, tables[view.stream], row)
-                self._paint(out[number, row], view, streams[view.paint], row)
+                draws = streams[view.stream]
+                source = self._add_noise(image, view, draws, row)
+                self._place(out[number, row], source, tables[view.stream], draws, row)
+                self._paint(out[number, row], view, streams, row)
         for number, view in enumerate(self.views):
             if view.mirrored:
                 out[number] = out[number][:, :, ::-1].copy()
@@ -110,52 +91,84 @@ class Augmentation:
     def _draw_geometry(self, draws: _Draws) -> list[list[float]]:
         """Return for each image what its crop needs, so that the loop over images has plain numbers."""
         recipe = self.recipe
-        flip = draws[_FLIP] < (0.5 if recipe.flip else 0.0)
-        if recipe.augmentation == "crop-flip":
+        # Where only one of the two may happen, the lower half of the draw is for the flip.
+        odds = 0.25 if recipe.flip_or_noise else 0.5
+        flip = draws[_FLIP] < (odds if recipe.flip else 0.0)
+        if recipe.crop == "shift":
             reach = 2 * recipe.crop_padding + 1
             shifts = [np.floor(draws[c] * reach).astype(np.int64) - recipe.crop_padding for c in (_DOWN, _ACROSS)]
             return [flip.tolist(), *(s.tolist() for s in shifts)]
-        if recipe.augmentation == "resized-crop":
-            low, high = recipe.scale
-            share = low + (high - low) * draws[_SHARE]
-            stretch = np.exp((2 * draws[_STRETCH] - 1) * _LOG_STRETCH)
-            return [c.tolist() for c in (flip, share, stretch, draws[_ACROSS], draws[_DOWN])]
-        return []
+        if recipe.crop == "resized":
+            low, high = recipe.crop_scale
+            area = low + (high - low) * draws[_SHARE]
+            middle, half = _log_middle_and_half(*recipe.crop_ratio)
+            stretch = np.exp(middle + (2 * draws[_STRETCH] - 1) * half)
+            return [c.tolist() for c in (flip, area, stretch, draws[_ACROSS], draws[_DOWN])]
+        return [flip.tolist()]
 
-    def _place(self, out: Pixels, image: Picture | Pixels, table: list[list[float]], row: int) -> None:
-        if self.recipe.augmentation == "crop-flip":
-            flip, down, right = (column[row] for column in table)
-            limit_down, limit_right = (_limit(int(s), n) for s, n in zip((down, right), self.size, strict=True))
-            shift_into(out, fit_frame(image, self.size), limit_down, limit_right, bool(flip))
-        elif self.recipe.augmentation == "resized-crop":
-            flip, share, stretch, across, down = (column[row] for column in table)
-            picture = as_picture(image)
-            box = resized_box((picture.height, picture.width), self.size, share, stretch, across, down)
-            shift_into(out, show_box(picture, box, self.size), 0, 0, bool(flip))
-        else:
-            out[:] = fit_frame(image, self.size)
-
-    def _paint(self, out: Pixels, view: _View, draws: _Draws, row: int) -> None:
-        """Change colours and paint over parts of a placed view."""
+    def _add_noise(self, image: Picture | Pixels, view: ViewPlan, draws: _Draws, row: int) -> Picture | Pixels:
         recipe = self.recipe
+        if not recipe.noise_probability or not view.jittered:
+            return image
+        if recipe.flip_or_noise:
+            noisy = 0.5 <= draws[_FLIP][row] < 0.5 + recipe.noise_probability / 2
+        else:
+            noisy = draws[_NOISE][row] < recipe.noise_probability
+        if not noisy:
+            return image
+        pixels = as_pixels(image)
+        return add_noise(pixels, counters.words(draws.keys[row], _NOISE_FIELD, -(-pixels.size // 4)))
+
+    def _place(self, out: Pixels, image: Picture | Pixels, table: list[list[float]], draws: _Draws, row: int) -> None:
+        recipe = self.recipe
+        flip, *numbers = (column[row] for column in table)
+        interpolation = recipe.interpolation
+        if interpolation == "random":
+            interpolation = "bicubic" if draws[_INTERPOLATION][row] < 0.5 else "bilinear"
+        if recipe.crop == "resized":
+            picture = as_picture(image)
+            box = resized_box((picture.height, picture.width), self.size, *numbers)
+            shift_into(out, show_box(picture, box, self.size, interpolation), 0, 0, bool(flip))
+            return
+        shift = (int(number) for number in numbers or (0, 0))
+        down, right = (_limit(s, n) for s, n in zip(shift, self.size, strict=True))
+        shift_into(out, fit_frame(image, self.size, interpolation), down, right, bool(flip))
+
+    def _paint(self, out: Pixels, view: ViewPlan, streams: dict[tuple[int, int], _Draws], row: int) -> None:
+        """Change colours and paint over parts of a placed view."""
+        recipe, draws = self.recipe, streams[view.paint]
         if view.strong:
-            picture = as_picture(out)
-            for choice, strength in ((_FIRST_CHANGE, _FIRST_STRENGTH), (_SECOND_CHANGE, _SECOND_STRENGTH)):
-                picture = change_strongly(picture, draws[choice][row], draws[strength][row])
-            out[:] = as_pixels(picture)
-            share = _SQUARE_SHARE * draws[_SIDE][row]
-            _fill(out, square_box(self.size, share, draws[_SQUARE_ACROSS][row], draws[_SQUARE_DOWN][row]))
+            self._change_strongly(out, draws, row)
             return
-        if recipe.augmentation == "none":
-            return
+        if recipe.operations != "none":
+            self._operate(out, streams[view.stream], row)
         if recipe.color_jitter and view.jittered:
             columns = (_BRIGHTNESS, _CONTRAST, _SATURATION)
             factors = [1 + recipe.color_jitter * (2 * draws[c][row] - 1) for c in columns]
             out[:] = as_pixels(jitter_colours(as_picture(out), factors))
         if recipe.erase_probability and draws[_ERASE][row] < recipe.erase_probability:
-            share = _ERASED_SHARE[0] + (_ERASED_SHARE[1] - _ERASED_SHARE[0]) * draws[_ERASE_SHARE][row]
+            low, high = recipe.erase_scale
+            share = low + (high - low) * draws[_ERASE_SHARE][row]
             ratio = math.exp((2 * draws[_ERASE_RATIO][row] - 1) * _ERASED_LOG_RATIO)
             _fill(out, erased_box(self.size, share, ratio, draws[_ERASE_ACROSS][row], draws[_ERASE_DOWN][row]))
+
+    def _operate(self, out: Pixels, draws: _Draws, row: int) -> None:
+        """Apply the recipe's operations, by the numbers that placed the view: they move it as a crop does."""
+        recipe, picture = self.recipe, as_picture(out)
+        fixed = recipe.operations == "rand"
+        for number in range(recipe.rand_ops if fixed else 1):
+            choice, strength, sign = (draws[_FIRST_OPERATION + 3 * number + part][row] for part in range(3))
+            level = recipe.rand_magnitude if fixed else int(strength * LEVELS)
+            picture = operate(picture, recipe.operations, choice, level, sign)
+        out[:] = as_pixels(picture)
+
+    def _change_strongly(self, out: Pixels, draws: _Draws, row: int) -> None:
+        picture = as_picture(out)
+        for choice, strength in ((_FIRST_CHANGE, _FIRST_STRENGTH), (_SECOND_CHANGE, _SECOND_STRENGTH)):
+            picture = change_strongly(picture, draws[choice][row], draws[strength][row])
+        out[:] = as_pixels(picture)
+        share = _SQUARE_SHARE * draws[_SIDE][row]
+        _fill(out, square_box(self.size, share, draws[_SQUARE_ACROSS][row], draws[_SQUARE_DOWN][row]))
 
 
 class _Draws:
@@ -181,20 +194,11 @@ class _Draws:
         return self.columns[column]
 
 
-def _plan_view(views: tuple[str, ...], position: int) -> _View:
-    """Return a view's plan; the n-th mirrored view of either kind is placed like the n-th standard view."""
-    kind = views[position]
-    if kind not in VIEW_KINDS:
-        raise ConfigError(f"unknown view {kind!r}. There are: {', '.join(VIEW_KINDS)}.{did_you_mean(kind, VIEW_KINDS)}")
-    number = views[:position].count(kind)
-    standard, strong, own_erasing = ((stream, number) for stream in (_STANDARD, _STRONG, _OWN_ERASING))
-    plans = {
-        "standard": _View(standard, standard),
-        "mirrored": _View(standard, standard, mirrored=True),
-        "mirrored_own_erasing": _View(standard, own_erasing, mirrored=True, jittered=False),
-        "strong": _View(strong, strong, strong=True),
-    }
-    return plans[kind]
+def _log_middle_and_half(low: float, high: float) -> tuple[float, float]:
+    """Return the middle of the logarithms of two ratios, and how far they are from it."""
+    # The middle of a ratio and its inverse is 0, whatever rounding makes of it.
+    middle = 0.0 if math.isclose(low * high, 1.0) else (math.log(low) + math.log(high)) / 2
+    return middle, math.log(high) - middle
 
 
 def _limit(shift: int, length: int) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["image_keys", "permutation", "stream_key", "uniform"]
+__all__ = ["image_keys", "permutation", "stream_key", "uniform", "words"]
 
 _MASK = (1 << 64) - 1
 # The odd constant nearest to 2**64 divided by the golden ratio: SplitMix64's step.
@@ -45,6 +45,17 @@ def uniform(keys: NDArray[np.uint64], column: int) -> NDArray[np.float64]:
     """Return the number of each image in the given column, (N,) float64 in [0, 1)."""
     bits = _mix(keys + np.uint64(((column + 1) * _STEP) & _MASK)) >> np.uint64(11)
     return bits.astype(np.float64) * 2.0**-53
+
+
+def words(key: np.uint64, column: int, count: int) -> NDArray[np.uint64]:
+    """Return so many random words of 64 bits for one image, (count,) uint64, where one number is not enough.
+
+    Args:
+        key: the image's, of :func:`image_keys`.
+        column: as in :func:`uniform`, and used for nothing else.
+        count: how many.
+    """
+    return image_keys(stream_key(int(key), column), np.arange(count))
 
 
 def permutation(key: int, count: int) -> NDArray[np.int64]:

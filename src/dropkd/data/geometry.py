@@ -12,6 +12,8 @@ from dropkd.data.images import Picture
 
 __all__ = ["Box", "Pixels", "as_picture", "as_pixels", "fit_frame", "resized_box", "shift_into", "show_box"]
 
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
 # (H, W, 3) uint8, RGB.
 Pixels = NDArray[np.uint8]
 # Left, upper, right and lower edge in pixels of the image, fractions allowed.
@@ -28,21 +30,22 @@ def as_picture(image: Picture | Pixels) -> Picture:
     return Image.fromarray(image) if isinstance(image, np.ndarray) else image
 
 
-def fit_frame(image: Picture | Pixels, size: tuple[int, int]) -> Pixels:
+def fit_frame(image: Picture | Pixels, size: tuple[int, int], interpolation: str = "bilinear") -> Pixels:
     """Return the centre frame: the largest centred part of the image with the shape of ``size``, at ``size``.
 
     Args:
         image: any size.
         size: height and width.
+        interpolation: ``bilinear`` or ``bicubic``.
     """
     if _size(image) == size:
         return as_pixels(image)
-    return show_box(image, _centre_box(_size(image), size), size)
+    return show_box(image, _centre_box(_size(image), size), size, interpolation)
 
 
-def show_box(image: Picture | Pixels, box: Box, size: tuple[int, int]) -> Pixels:
-    """Return a part of the image at ``size`` (height, width); bilinear, smoothed where it shrinks."""
-    return as_pixels(as_picture(image).resize(size[::-1], Image.Resampling.BILINEAR, box=box))
+def show_box(image: Picture | Pixels, box: Box, size: tuple[int, int], interpolation: str = "bilinear") -> Pixels:
+    """Return a part of the image at ``size`` (height, width), smoothed where it shrinks."""
+    return as_pixels(as_picture(image).resize(size[::-1], _FILTERS[interpolation], box=box))
 
 
 def resized_box(
@@ -84,6 +87,7 @@ def _size(image: Picture | Pixels) -> tuple[int, int]:
 def _centre_box(native: tuple[int, int], size: tuple[int, int]) -> Box:
     height, width = native
     scale = min(height / size[0], width / size[1])
-    high, wide = size[0] * scale, size[1] * scale
+    # Rounding must not reach past the border.
+    high, wide = min(height, size[0] * scale), min(width, size[1] * scale)
     left, top = (width - wide) / 2, (height - high) / 2
     return (left, top, min(width, left + wide), min(height, top + high))

@@ -18,13 +18,13 @@ from dropkd.data.images import Picture, decode_from
 from dropkd.data.labels import Targets
 from dropkd.data.nearness import find_nearness
 from dropkd.data.reading import PACK_BYTES
-from dropkd.data.recipe import Recipe
+from dropkd.data.recipes import Recipe
 from dropkd.data.sampling import EpochOrder
 from dropkd.data.split import Pack, Split
 from dropkd.data.stores import ImageStore
 from dropkd.errors import ConfigError, DataError, DropKDError
 
-__all__ = ["EvalLoader", "Step", "TrainLoader"]
+__all__ = ["EvalLoader", "Step", "TrainLoader", "choose_source"]
 
 # An epoch, the numbers of the images of one step, and how often each was shown before in this epoch.
 Step = tuple[int, NDArray[np.int64], NDArray[np.int64]]
@@ -82,8 +82,7 @@ class TrainLoader:
         self.drop_last = drop_last
         self.order = EpochOrder(split.targets, sampling, seed, find_nearness(split.store))
         self.views = len(views)
-        framed = recipe.augmentation != "resized-crop"
-        source = _choose_source(split, size if framed else None)
+        source = choose_source(split, size if recipe.starts_with_frame else None, recipe.interpolation)
         augmentation = Augmentation(recipe, size, seed, views)
         self.renderer = _Renderer(source, split.targets, augmentation, first)
         self._batches = Batches(self.renderer, workers)
@@ -119,7 +118,7 @@ class EvalLoader:
         _check_sizes(split, size, batch_size, workers)
         self.split = split
         self.batch_size = batch_size
-        renderer = _Renderer(_choose_source(split, size), split.targets, _Frames(size))
+        renderer = _Renderer(choose_source(split, size), split.targets, _Frames(size))
         self._batches = Batches(renderer, workers, keep_workers=False)
 
     def __len__(self) -> int:
@@ -182,7 +181,9 @@ class _Renderer(Renderer):
         return LoadedBatch(images, target, torch.from_numpy(index + self.first).repeat(views))
 
 
-def _choose_source(split: Split, frame: tuple[int, int] | None) -> _Stored | Pack:
+def choose_source(
+    split: Split, frame: tuple[int, int] | None = None, interpolation: str = "bilinear"
+) -> _Stored | Pack:
     """Return the packed images, at the frame's size already where one is given and memory allows."""
     if split.pack is None:
         return _Stored(split.images, split.paths)
@@ -191,7 +192,7 @@ def _choose_source(split: Split, frame: tuple[int, int] | None) -> _Stored | Pac
         return split.pack
     array = np.empty((len(split), *frame, 3), np.uint8)
     for i in range(len(split)):
-        array[i] = fit_frame(split.pack[i], frame)
+        array[i] = fit_frame(split.pack[i], frame, interpolation)
     return Pack(array, np.arange(len(split)))
 
 

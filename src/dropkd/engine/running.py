@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from dropkd.config import Config, MethodConfig, dump_config, load_config, update_config
-from dropkd.data import ImageData, absolute_source
+from dropkd.data import absolute_source
+from dropkd.engine.augmentation import fit_padding
 from dropkd.engine.job import Job
 from dropkd.engine.journal import Journal
 from dropkd.engine.loggers import make_logger
@@ -82,7 +83,7 @@ def _train_all(job: Job, training: Training, observer: Observer, student: nn.Mod
     try:
         if job.config.baseline:
             baseline = _BASELINE
-            _train_baseline(job.config, folder / baseline, job.data, observer, student)
+            _train_baseline(job, folder / baseline, observer, student)
         observer.on_end(_train(job, training, baseline))
     except Interrupted as stop:
         mark_interrupted(job, training)
@@ -105,7 +106,7 @@ def _train(job: Job, training: Training, baseline: str | None) -> dict[str, Any]
     journal = Journal(training.folder / "metrics.jsonl", size, loggers)
     try:
         if not resumes:
-            journal.write("start", 0, config=plain_config)
+            journal.write("start", 0, config=plain_config, view_size=list(job.view_size))
             training.save(journal)
             if job.config.finetune.differs_from_default:
                 training.observer.on_rates(job.finetuning.tabulate(), job.finetuning.depths.by)
@@ -117,17 +118,16 @@ def _train(job: Job, training: Training, baseline: str | None) -> dict[str, Any]
     return metrics
 
 
-def _train_baseline(
-    config: Config, folder: Path, data: ImageData, observer: Observer, student: nn.Module | None
-) -> None:
+def _train_baseline(whole: Job, folder: Path, observer: Observer, student: nn.Module | None) -> None:
     """Train the same student alone, with the same seed, data, views and budget."""
     if read_metrics(folder).get("status") == "finished":
         return
+    config = whole.config
     # Without a teacher there is nothing to learn from unlabelled images.
-    images = config.data.model_copy(update={"unlabelled": None, "unlabelled_ratio": 1.0})
+    images = fit_padding(config.data, whole.view_size).model_copy(update={"unlabelled": None, "unlabelled_ratio": 1.0})
     changes = {"data": images, "method": MethodConfig(), "teacher": None, "baseline": False, "output": folder}
     plain = config.model_copy(update=changes)
-    job = prepare_job(plain, observer, student=student, data=data)
+    job = prepare_job(plain, observer, student=student, data=whole.data)
     training = _make_training(job, folder, observer)
     if not (folder / "environment.json").is_file():
         _claim(folder, job)

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from dropkd.config import Config, MethodConfig
-from dropkd.data import ImageData, Recipe, default_recipe, open_data
+from dropkd.data import ImageData, open_data
+from dropkd.engine.augmentation import choose_recipe, spell_out_recipe
 from dropkd.engine.distiller import CROSS_ENTROPY, Distiller
 from dropkd.engine.fabric import choose_device, make_fabric
 from dropkd.engine.finetuning import FineTuning
@@ -121,7 +122,8 @@ def prepare_job(
     view_size = training_view(
         network.spec.image_size, expert.spec.image_size if expert is not None else None, data.native_size
     )
-    recipe = _choose_recipe(resolved, data, view_size)
+    recipe = choose_recipe(resolved.data, data, view_size)
+    resolved = spell_out_recipe(resolved, recipe)
     _warn_of_random_backbone(resolved, student is not None, observer)
     finetuning = FineTuning(distiller, resolved.finetune, resolved.training)
     return Job(resolved, data, fabric, distiller, finetuning, recipe, view_size, initial_weights, unlabelled)
@@ -236,16 +238,3 @@ def _build_student(config: ResolvedConfig, data: ImageData, given: nn.Module | N
     # Whoever opens its weights must know what its logits mean.
     network.spec = replace(network.spec, multi_label=data.multi_label)
     return network
-
-
-def _choose_recipe(config: ResolvedConfig, data: ImageData, view_size: tuple[int, int]) -> Recipe:
-    chosen = config.data
-    default = default_recipe(data.native_size, view_size)
-    return Recipe(
-        augmentation=default.augmentation if chosen.augmentation == "auto" else chosen.augmentation,
-        flip=chosen.flip,
-        crop_padding=default.crop_padding if chosen.crop_padding is None else chosen.crop_padding,
-        scale=default.scale,
-        erase_probability=chosen.erase_probability,
-        color_jitter=chosen.color_jitter,
-    )

@@ -50,8 +50,8 @@ class EAC(Method):
         The authors' code is two methods: the second view is the exact mirror image where labels are clean, and is
         erased apart where they are wrong. The default belongs to their numbers on clean RAF-DB.
 
-        Nothing is erased unless the recipe says so: recipes/methods/eac.yaml has ``data.erase_probability: 0.5``, the
-        share that the authors leave to their library's default. Without it only the mirror is left of the method. A
+        Nothing is erased unless the augmentation says so: ``data.augmentation: faces-eac`` is the authors' (half of the
+        images lose a part), or set ``data.erase_probability``. Without it only the mirror is left of the method. A
         batch holds both views of each image, so a step costs two passes of the student; in a loop of your own join
         them, ``torch.cat([images, images.flip(3)])`` with ``target.repeat(2)``. Under mixup the mirror image of a
         mixture is mixed alike, under CutMix it is not.
