@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from torch import nn
 
 from dropkd.config import FinetuneConfig
 from dropkd.engine.distiller import Distiller
+from dropkd.engine.freezing import BACKBONE, EMBEDDINGS, find_resting, match_patterns
 from dropkd.engine.plan import ResolvedTraining
-from dropkd.errors import ConfigError, did_you_mean
+from dropkd.errors import ConfigError
 from dropkd.models.depth import find_depths
 
 __all__ = ["FineTuning", "RateGroup", "RateRow"]
 
-# The words of `finetune.freeze` that stand for a part of any model.
-_BACKBONE, _EMBEDDINGS = "backbone", "embeddings"
 _CLASSIFIER, _PROJECTORS = "classifier", "projectors"
 
 
@@ -80,7 +78,8 @@ class FineTuning:
         # Positions and the like that never change are no parameters to be let go.
         self._own = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self._check_classifier()
-        self.frozen = frozenset(self._match_patterns())
+        named = match_patterns(self.model, self.depths, settings.freeze, distiller.student.spec.name)
+        self.frozen = named & frozenset(self._own)
         self._check_left()
         self.groups = tuple(self._make_groups())
 
@@ -96,7 +95,7 @@ class FineTuning:
             parameter.requires_grad_(name not in waiting)
             if name in waiting:
                 parameter.grad = None
-        for module in self._resting(waiting):
+        for module in find_resting(self.model, self.depths, set(self._own) - waiting, waiting):
             module.training = False
 
     def is_trained(self, epoch: int) -> frozenset[str]:
@@ -162,43 +161,6 @@ class FineTuning:
     def _is_never_trained(self, name: str) -> bool:
         return name in self.frozen and self.settings.unfreeze_epoch is None
 
-    def _resting(self, waiting: Collection[str]) -> Iterator[nn.Module]:
-        """Yield the modules that are in evaluation mode while these parameters wait."""
-        if not waiting:
-            return
-        names = {name for name, _ in self.model.named_parameters()}
-        trained = set(self._own) - set(waiting)
-        if all(self.depths.is_head(name) for name in trained):
-            # Dropout that is a member of the model itself, or called as a function, rests with the backbone.
-            heads = set(self.depths.heads)
-            yield from (m for name, m in self.model.named_modules() if not _lies_in(name, heads))
-            return
-        for name, module in self.model.named_modules():
-            inside = {n for n in names if n.startswith(f"{name}.")} if name else names
-            if inside and not inside & trained and inside & set(waiting):
-                yield from module.modules()
-
-    def _match_patterns(self) -> Iterator[str]:
-        names = [name for name, _ in self.model.named_parameters()]
-        modules = [name for name, _ in self.model.named_modules() if name]
-        for pattern in self.settings.freeze:
-            matched = [name for name in names if self._matches(pattern, name)]
-            if not matched:
-                known = [_BACKBONE, _EMBEDDINGS, *modules, *names]
-                raise ConfigError(
-                    f"'finetune.freeze': {pattern!r} matches no parameter and no module of "
-                    f"{self.distiller.student.spec.name!r}.{did_you_mean(pattern, known) or _list_parts(self.model)}"
-                )
-            yield from (name for name in matched if name in self._own)
-
-    def _matches(self, pattern: str, name: str) -> bool:
-        if pattern == _BACKBONE:
-            return not self.depths.is_head(name)
-        if pattern == _EMBEDDINGS:
-            return self.depths.layers[name] == 0
-        parts = name.split(".")
-        return any(fnmatchcase(".".join(parts[: n + 1]), pattern) for n in range(len(parts)))
-
     def _check_classifier(self) -> None:
         settings = self.settings
         asked = [
@@ -207,7 +169,7 @@ class FineTuning:
                 ("probe_epochs", settings.probe_epochs),
                 ("head_lr", settings.head_lr),
                 ("backbone_lr", settings.backbone_lr),
-                ("freeze", _BACKBONE in settings.freeze),
+                ("freeze", BACKBONE in settings.freeze),
             )
             if given
         ]
@@ -251,15 +213,6 @@ class FineTuning:
             return _CLASSIFIER, settings.head_lr or lr
         rate = settings.backbone_lr or lr
         if settings.layer_decay == 1:
-            return _BACKBONE, rate
+            return BACKBONE, rate
         layer = self.depths.layers[name]
-        return f"layer {layer}" if layer else _EMBEDDINGS, rate * settings.layer_decay ** (self.depths.last - layer)
-
-
-def _lies_in(name: str, heads: Collection[str]) -> bool:
-    """Whether a module is one of these or inside one."""
-    return any(name == head or name.startswith(f"{head}.") for head in heads)
-
-
-def _list_parts(model: nn.Module) -> str:
-    return f" Its parts: {', '.join(name for name, _ in model.named_children())}; or 'backbone', 'embeddings'."
+        return f"layer {layer}" if layer else EMBEDDINGS, rate * settings.layer_decay ** (self.depths.last - layer)
