@@ -162,8 +162,8 @@ def _warn_of_random_backbone(config: ResolvedConfig, is_given: bool, observer: O
 def _check_class_weights(config: ResolvedConfig, distiller: Distiller) -> None:
     if config.training.class_weights != "none" and distiller.multi_label:
         raise ConfigError(
-            f"'training.class_weights' is {config.training.class_weights!r}, which weighs images by their one class, and "
-            "these have several labels each. Leave it at 'none'."
+            f"'training.class_weights' is {config.training.class_weights!r}, which weighs images by their one class, "
+            "and these have several labels each. Leave it at 'none'."
         )
     if config.training.class_weights != "none" and distiller.weights[CROSS_ENTROPY] == 0:
         raise ConfigError(
