@@ -206,6 +206,7 @@ def test_wherever_a_shard_is_cut_what_is_whole_is_kept(tmp_path: Path, share: fl
     kept = len(index.names)
     assert index.names == end.names[:kept]
     assert index.labels == end.labels[:kept]
+    assert all(o + s <= cut for o, s in zip(index.offset, index.size, strict=True))
     # No more than one sample is lost that could have been kept.
     assert kept >= sum(int(o + s) <= cut for o, s in zip(end.offset, end.size, strict=True)) - 1
 
@@ -315,6 +316,33 @@ def test_a_folder_of_images_beside_its_archive_is_a_folder(tmp_path: Path) -> No
         Path(f"set/{i % 2}/{i}.png").write_bytes(png(i))
     Path("set/set.tar").write_bytes(b"")
     assert "ignored 1 file that is no image: set.tar" in open_data("set").notes
+
+
+def test_a_folder_of_runs_may_lie_beside_shards() -> None:
+    write_shard(Path("set/0.tar"), numbered(0, 12))
+    Path("set/runs/first").mkdir(parents=True)
+    Path("set/runs/first/config.yaml").write_text("")
+    assert sum(sizes("set").values()) == 12
+
+
+def test_shards_are_not_read_into_memory() -> None:
+    """64 MB of incompressible images, of which one at a time is in memory."""
+    noise = np.random.default_rng(0)
+    rows = [(f"{i:03}", {"png": png(i) + noise.bytes(2**20), "cls": str(i % 2)}) for i in range(64)]
+    write_shard(Path("set/train-0.tar"), rows)
+    write_shard(Path("set/val-0.tar"), numbered(100, 2))
+    del rows
+    open_data("set")
+    before = anonymous_megabytes()
+    data = open_data("set")
+    assert sum(len(batch.images) for batch in EvalLoader(data.train, size=(4, 4), batch_size=8)) == 64
+    assert sum(data.train.images.measure(i) for i in range(64)) > 2**26
+    assert anonymous_megabytes() - before < 16
+
+
+def anonymous_megabytes() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 
 def test_classes_kept_in_two_ways_have_to_be_chosen() -> None:

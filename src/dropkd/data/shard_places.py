@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+from dropkd.data.images import IMAGE_SUFFIXES
 from dropkd.data.listing import SPLITS, WHOLE
 from dropkd.data.shard_names import expand_braces, split_of
 from dropkd.data.source import Source
@@ -21,6 +22,8 @@ _PLAIN = ".tar"
 _PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 # Where shards lie when a data set keeps each split's in a folder.
 _FOLDERS = ("train", "val", "valid", "validation", "test")
+# How deep below a data folder its images lie: train/CLASS/*.
+_IMAGE_DEPTH = 2
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,17 @@ def is_shards(path: Path) -> bool:
 def _holds_shards(folder: Path) -> bool:
     tars, folders = _scan(folder)
     if tars:
-        # An archive that lies beside its unpacked folders is no shard.
-        return not [name for name in folders if not _scan(folder / name)[0]]
+        # An archive that lies beside its unpacked folders is no shard; folders of runs, say, may lie beside shards.
+        return not any(_holds_images(folder / name, _IMAGE_DEPTH) for name in folders)
     return bool(folders) and all(name.lower() in _FOLDERS and _scan(folder / name)[0] for name in folders)
+
+
+def _holds_images(folder: Path, depth: int) -> bool:
+    with os.scandir(folder) as entries:
+        inside = list(entries)
+    if any(Path(entry.name).suffix.lower() in IMAGE_SUFFIXES for entry in inside):
+        return True
+    return depth > 1 and any(_holds_images(Path(e.path), depth - 1) for e in inside if e.is_dir(follow_symlinks=False))
 
 
 def _scan(folder: Path) -> tuple[list[str], list[str]]:

@@ -80,9 +80,11 @@ def list_shards(source: Source, progress: _Progress | None = None) -> Listing:
         own_shards = remote.shards([places.full(name) for name in names], indexed)
         nearness = remote.nearness(images.shard, [own.bytes for own in indexed])
     store = ShardStore(own_shards, images.shard, images.offset, images.size, nearness)
+    # Made once: it is asked for once an image.
+    root = places.root
     notes = [*places.notes, f"classes are those of .{source_of_labels}", *_note_others(names, indexed)]
     listing = Listing.of_stored(
-        places.root, classes, [places.root / name for name in images.names], images.splits, target, store,
+        root, classes, [root / name for name in images.names], images.splits, target, store,
         notes=notes, mistakes=mistakes, readings=remote.readings(indexed) if remote is not None else None,
         by_class=nearness is None,
     )  # fmt: skip
