@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +255,7 @@ def test_a_file_that_is_not_there_a_folder_and_bytes_are_told_apart(tmp_path: Pa
 def test_the_methods_own_keys_are_checked_by_whom_knows_them_in_the_users_spelling(recipe: Path) -> None:
     recipe.write_text(LEAST + "method: {name: kd, temprature: 2}\nseed: -1\n")
 
-    def check(method: MethodConfig) -> None:
+    def check(method: MethodConfig, teacher: Mapping[str, Any]) -> None:
         raise ConfigError(
             "\n".join(f"unknown key 'method.{key}'. Did you mean 'temperature'?" for key in method.options)
         )

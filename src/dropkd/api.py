@@ -21,7 +21,7 @@ from dropkd.engine.signals import Interrupted
 from dropkd.errors import ConfigError, DataError, did_you_mean
 from dropkd.metrics import pair_compound_classes, score_compound
 from dropkd.models import Network
-from dropkd.models.teachers.logits_only import as_module
+from dropkd.models.teachers.given import Teachers, as_given, count_teachers, name_teachers
 from dropkd.report import write_run_report
 from dropkd.run import Run, frame_loader
 
@@ -33,7 +33,7 @@ _TASKS = ("classes", "compound")
 def distill(
     data: str | Path,
     *,
-    teacher: str | Path | nn.Module | Callable[[Tensor], Any],
+    teacher: Teachers,
     student: str | nn.Module,
     method: str = "dropkd",
     output: str | Path | None = None,
@@ -62,8 +62,9 @@ def distill(
             RAF-DB and others in their own layout, or ``torchvision:CIFAR100`` and the like.
         teacher: a model name with its published weights, ``NAME:CHECKPOINT``, a run folder, a TorchScript or ONNX file,
             ``hf:ORG/NAME`` or ``hf:FOLDER``, ``clip:MODEL/WEIGHTS`` (zero-shot, told the names of the data's classes),
-            several of these as ``ensemble:A+B``, a module, or a function that gives logits (B, K) for images
-            (B, 3, H, W) in 0..1 of the student's size; see :func:`dropkd.models.wrap_callable` for other sizes.
+            several of these as ``ensemble:A+B`` (their mean) or in a list (a term for each), a module, or a function
+            that gives logits (B, K) for images (B, 3, H, W) in 0..1 of the student's size; see
+            :func:`dropkd.models.wrap_callable` for other sizes.
         student: a model name or a module. A module is given images that are normalised as for ImageNet; wrap it with
             :func:`dropkd.models.wrap_model` first to choose otherwise.
         method: a method's name, see ``dropkd methods``.
@@ -98,7 +99,8 @@ def distill(
         "data.unlabelled_ratio": unlabelled_ratio,
         "student.name": _name_of(student),
         "student.pretrained": pretrained,
-        "teacher.source": _name_of(teacher),
+        "teacher.source": name_teachers(teacher),
+        "teacher.each": True if count_teachers(teacher) > 1 else None,
         "teacher_check": teacher_check,
         "method.name": method,
         "training.epochs": epochs,
@@ -114,7 +116,7 @@ def distill(
         overwrite=overwrite,
         observer=observer,
         student=student if isinstance(student, nn.Module) else None,
-        teacher=as_module(teacher),
+        teacher=as_given(teacher),
     )
 
 
@@ -185,7 +187,7 @@ def run(
     overwrite: bool = False,
     observer: Observer | None = None,
     student: nn.Module | None = None,
-    teacher: nn.Module | Callable[[Tensor], Any] | None = None,
+    teacher: Teachers | None = None,
 ) -> Run:
     """Carry out a configuration: train, judge, write the report.
 
@@ -203,7 +205,7 @@ def run(
     """
     with _reported():
         folder = start_run(
-            config, observer or Observer(), overwrite=overwrite, student=student, teacher=as_module(teacher)
+            config, observer or Observer(), overwrite=overwrite, student=student, teacher=as_given(teacher)
         )
     write_run_report(folder)
     return Run.open(folder)
@@ -214,7 +216,7 @@ def resume(
     *,
     observer: Observer | None = None,
     student: nn.Module | None = None,
-    teacher: nn.Module | Callable[[Tensor], Any] | None = None,
+    teacher: Teachers | None = None,
 ) -> Run:
     """Go on with a stopped run. Where it was finished already, nothing happens.
 
@@ -224,7 +226,7 @@ def resume(
     opened = Run.open(folder)
     if not opened.is_finished:
         with _reported():
-            resume_run(opened.folder, observer or Observer(), student=student, teacher=as_module(teacher))
+            resume_run(opened.folder, observer or Observer(), student=student, teacher=as_given(teacher))
         write_run_report(opened.folder)
     return opened
 

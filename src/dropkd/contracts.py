@@ -53,6 +53,7 @@ class Outputs(NamedTuple):
         preactivations: the same maps before their last activation, of the same shapes, where a method reads them; a
             map that does not end in an activation (a residual stream, a linear bottleneck) stands for itself; in the
             CIFAR wide ResNets, what the next activation is given stands for it.
+        members: the answers of an ensemble's networks, each whole, where its methods have terms for each of them.
 
     Where a method asks for several views of each image, the rows of the first view come first, then those of the
     second.
@@ -63,12 +64,14 @@ class Outputs(NamedTuple):
     embedding: Tensor
     classifier: Tensor | None = None
     preactivations: tuple[Tensor, ...] = ()
+    members: tuple[Outputs, ...] = ()
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> Outputs:
         """Return the answer with ``change`` applied to each tensor, the classifier's weight among them."""
         weight = None if self.classifier is None else change(self.classifier)
         maps, preactivations = (tuple(change(m) for m in maps) for maps in (self.maps, self.preactivations))
-        return Outputs(change(self.logits), maps, change(self.embedding), weight, preactivations)
+        members = tuple(member.apply(change) for member in self.members)
+        return Outputs(change(self.logits), maps, change(self.embedding), weight, preactivations, members)
 
     def detach(self) -> Outputs:
         """Return the answer cut off from the graph."""
@@ -85,9 +88,15 @@ class Outputs(NamedTuple):
         """
         logits, embedding = self.logits.chunk(views), self.embedding.chunk(views)
         maps, preactivations = ([m.chunk(views) for m in kind] for kind in (self.maps, self.preactivations))
+        members = [member.split(views) for member in self.members]
         return tuple(
             Outputs(
-                logits[v], tuple(m[v] for m in maps), embedding[v], self.classifier, tuple(m[v] for m in preactivations)
+                logits[v],
+                tuple(m[v] for m in maps),
+                embedding[v],
+                self.classifier,
+                tuple(m[v] for m in preactivations),
+                tuple(m[v] for m in members),
             )
             for v in range(views)
         )
@@ -101,6 +110,7 @@ class Outputs(NamedTuple):
             torch.cat([answer.embedding for answer in views]),
             views[0].classifier,
             _join_maps([answer.preactivations for answer in views]),
+            tuple(cls.join(of_one) for of_one in zip(*(answer.members for answer in views), strict=True)),
         )
 
     @property
@@ -157,6 +167,7 @@ class Pair:
         teacher_norms: for each of the teacher's maps the weight and bias (C,) of the batch norm before its last
             activation, or None where there is no such norm; empty where nothing is known of the teacher's inside.
         multi_label: whether an image may have several labels, or none: each logit then answers a question of its own.
+        members: the student and each network of an ensemble, where a method has terms for each of them.
     """
 
     student: Shapes
@@ -165,6 +176,7 @@ class Pair:
     targets: Tensor | None = None
     teacher_norms: tuple[tuple[Tensor, Tensor] | None, ...] = ()
     multi_label: bool = False
+    members: tuple[Pair, ...] = ()
 
 
 @dataclass(frozen=True)

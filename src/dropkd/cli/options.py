@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dropkd.config import Config, MethodConfig, load_config
-from dropkd.errors import ConfigError
+from dropkd.errors import ConfigError, ModelError
 
 __all__ = [
     "Augmentation",
@@ -323,11 +323,14 @@ def _list_method_keys(name: str) -> list[str]:
     return list(method_options(method_class(name)))
 
 
-def _check_method(method: MethodConfig) -> None:
+def _check_method(method: MethodConfig, teacher: Mapping[str, Any]) -> None:
     from dropkd.engine.distiller import resolve_weights
+    from dropkd.methods.per_teacher import per_teacher
     from dropkd.methods.registry import check_method_options, method_class
 
     cls = method_class(method.name)
+    if teacher.get("each") is True:
+        cls = per_teacher(cls, _count_teachers(str(teacher.get("source", ""))))
     mistakes = []
     for check in (
         lambda: check_method_options(method.name, method.options),
@@ -339,3 +342,13 @@ def _check_method(method: MethodConfig) -> None:
             mistakes.append(str(error))
     if mistakes:
         raise ConfigError("\n".join(mistakes))
+
+
+def _count_teachers(source: str) -> int:
+    """Return how many teachers a source names; a source that is wrong is told of when it is opened."""
+    from dropkd.models.source_lists import split_sources
+
+    try:
+        return len(split_sources(source))
+    except ModelError:
+        return 1

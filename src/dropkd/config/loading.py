@@ -28,7 +28,7 @@ def load_config(
     *,
     defaults: Mapping[str, Any] | None = None,
     spelling: Mapping[str, str] | None = None,
-    check_method: Callable[[MethodConfig], None] | None = None,
+    check_method: Callable[[MethodConfig, Mapping[str, Any]], None] | None = None,
     list_method_keys: Callable[[str], Collection[str]] | None = None,
 ) -> Config:
     """Return the configuration that a file, ``key=value`` overrides and flags make together.
@@ -43,7 +43,8 @@ def load_config(
         defaults: values by dotted key for what nothing else sets.
         spelling: how the user wrote a flag's key, e.g. ``{"training.epochs": "--epochs"}``.
         check_method: raises a :class:`ConfigError` with a line for each mistake in the method's own keys,
-            which are named ``method.KEY`` in it; the configuration itself knows no methods.
+            which are named ``method.KEY`` in it; the configuration itself knows no methods. It is told what stands
+            under ``teacher`` as well, which may be wrong itself.
         list_method_keys: returns the options of the method of that name, to suggest one for a key that was put
             elsewhere.
 
@@ -119,10 +120,11 @@ def _find_method_keys(tree: Mapping[str, Any], list_keys: Callable[[str], Collec
 
 
 def _find_method_mistakes(
-    tree: Mapping[str, Any], check: Callable[[MethodConfig], None], origins: Origins
+    tree: Mapping[str, Any], check: Callable[[MethodConfig, Mapping[str, Any]], None], origins: Origins
 ) -> list[str]:
     try:
-        check(MethodConfig.model_validate(tree.get("method", {})))
+        teacher = tree.get("teacher")
+        check(MethodConfig.model_validate(tree.get("method", {})), teacher if isinstance(teacher, dict) else {})
     except ValidationError:
         return []  # said when the whole configuration is validated
     except ConfigError as error:

@@ -175,12 +175,15 @@ class TeacherConfig(_Section):
         map_modules: names of the modules whose outputs are the feature maps; None: found by dropkd.
         label_map: a CSV file with the columns ``teacher`` and ``own`` that says which of its classes stand for which of
             the data's, for a teacher of other classes or of another order.
+        each: of an ensemble, learn from each network by terms of its own (``logit_1``, ``logit_2``) in place of their
+            mean. A term's default weight is the method's own over the number of networks.
     """
 
     source: str
     image_size: ImageSize = None
     map_modules: list[str] | None = None
     label_map: FilePath | None = None
+    each: bool = False
 
 
 class MethodConfig(_Section):

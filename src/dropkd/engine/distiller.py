@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -14,7 +16,9 @@ from dropkd.errors import ConfigError, ModelError, did_you_mean
 from dropkd.functional.labels import label_loss
 from dropkd.methods.method import Method
 from dropkd.methods.registry import build_method, method_class
-from dropkd.models import Network, build_network, open_teacher, wrap_callable, wrap_model
+from dropkd.models import Network, build_network, ensemble, open_teacher, wrap_callable, wrap_model
+from dropkd.models.teachers.ensemble import EnsembleTeacher
+from dropkd.models.teachers.given import Teachers
 
 __all__ = ["CROSS_ENTROPY", "Distiller", "Losses"]
 
@@ -52,8 +56,9 @@ class Distiller(nn.Module):
     Args:
         student: a model name, an ``nn.Module`` or a :class:`~dropkd.models.Network`.
         teacher: a model name with its pretrained weights, ``NAME:CHECKPOINT``, a run folder, a TorchScript or ONNX
-            file, several of these as ``ensemble:A+B``, an ``nn.Module``, a :class:`~dropkd.models.Network`, a function
-            from images to logits, or None for methods without a teacher.
+            file, ``hf:ORG/NAME``, ``clip:MODEL/WEIGHTS``, several of these as ``ensemble:A+B``, an ``nn.Module``, a
+            :class:`~dropkd.models.Network`, a function from images to logits, or None for methods without a teacher.
+            From a list of these it learns by terms for each (``logit_1``, ``logit_2``), in place of their mean.
         method: a method's name or a :class:`~dropkd.methods.Method` built for this pair.
         num_classes: classes of the task; needed where the student is given by name.
         image_size: height and width (or one number for both) that the student is fed; needed where it is not a
@@ -90,7 +95,7 @@ class Distiller(nn.Module):
     def __init__(
         self,
         student: str | nn.Module,
-        teacher: str | nn.Module | Callable[[Tensor], Any] | None = None,
+        teacher: Teachers | None = None,
         method: str | Method = "dropkd",
         *,
         num_classes: int | None = None,
@@ -109,9 +114,16 @@ class Distiller(nn.Module):
         expert = None if teacher is None else _as_teacher(teacher, self.student)
         # In a tuple, so that it is no submodule: not trained, not saved, not wrapped.
         self._teacher = () if expert is None else (expert.eval().requires_grad_(False),)
-        _check_reads(method, expert)
-        shapes, norms = (expert.shapes, expert.norms) if expert else (None, ())
-        pair = Pair(self.student.shapes, shapes, self.student.shapes.logits, targets, norms, multi_label)
+        members = expert.list_members() if isinstance(expert, EnsembleTeacher) and expert.each else ()
+        for network in members or (expert,):
+            _check_reads(method, network)
+        pair = self._make_pair(expert, targets, multi_label)
+        pair = replace(pair, members=tuple(self._make_pair(member, targets, multi_label) for member in members))
+        if members and not isinstance(method, str):
+            raise ConfigError(
+                f"{type(method).__name__} is built already, so it can't be built for each of {len(members)} teachers. "
+                "Give the method's name instead."
+            )
         self.method = build_method(method, pair, options or {}) if isinstance(method, str) else method
         if self.method.pair.multi_label != multi_label:
             raise ConfigError(
@@ -131,6 +143,10 @@ class Distiller(nn.Module):
     def teacher(self) -> Network | None:
         """The frozen teacher, or None."""
         return self._teacher[0] if self._teacher else None
+
+    def _make_pair(self, expert: Network | None, targets: Tensor | None, multi_label: bool) -> Pair:
+        shapes, norms = (expert.shapes, expert.norms) if expert is not None else (None, ())
+        return Pair(self.student.shapes, shapes, self.student.shapes.logits, targets, norms, multi_label)
 
     def _check_teacher(self) -> None:
         method, teacher = type(self.method).__name__, self.teacher
@@ -315,11 +331,18 @@ def _as_student(student: str | nn.Module, num_classes: int | None, size: tuple[i
     return _wrap_as_is(student, size)
 
 
-def _as_teacher(teacher: str | nn.Module | Callable[[Tensor], Any], student: Network) -> Network:
+def _as_teacher(teacher: Teachers, student: Network) -> Network:
+    if isinstance(teacher, Sequence) and not isinstance(teacher, str):
+        return ensemble([_as_teacher(member, student) for member in teacher], each=True)
     if isinstance(teacher, Network):
         return teacher
-    if isinstance(teacher, str):
-        return open_teacher(teacher, num_classes=student.shapes.logits, image_size=student.spec.image_size)
+    if isinstance(teacher, (str, Path)):
+        return open_teacher(
+            teacher,
+            num_classes=student.shapes.logits,
+            image_size=student.spec.image_size,
+            classes=student.spec.classes,
+        )
     if isinstance(teacher, nn.Module) and not isinstance(teacher, torch.jit.ScriptModule):
         return _wrap_as_is(teacher, student.spec.image_size)
     return wrap_callable(teacher, image_size=student.spec.image_size)

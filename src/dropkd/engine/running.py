@@ -26,6 +26,7 @@ from dropkd.engine.training import Training
 from dropkd.errors import RunError
 from dropkd.files import writable_folder, write_text
 from dropkd.models.source_lists import absolute_sources
+from dropkd.models.teachers.given import Given
 
 __all__ = ["resume_run", "start_run"]
 
@@ -38,7 +39,7 @@ def start_run(
     *,
     overwrite: bool = False,
     student: nn.Module | None = None,
-    teacher: nn.Module | None = None,
+    teacher: Given | None = None,
 ) -> Path:
     """Train from the first step and return the run folder.
 
@@ -58,7 +59,7 @@ def start_run(
 
 
 def resume_run(
-    folder: Path, observer: Observer, *, student: nn.Module | None = None, teacher: nn.Module | None = None
+    folder: Path, observer: Observer, *, student: nn.Module | None = None, teacher: Given | None = None
 ) -> Path:
     """Go on with a stopped run; its end is bit for bit that of a run that was never stopped (on a CPU).
 

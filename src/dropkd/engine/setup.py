@@ -31,6 +31,7 @@ from dropkd.methods.registry import method_class
 from dropkd.models import Network, build_network, native_input, wrap_model
 from dropkd.models.stochastic_depth import build_dropping_network
 from dropkd.models.teachers.ensemble import EnsembleTeacher
+from dropkd.models.teachers.given import Given
 
 __all__ = ["hash_weights", "prepare_job"]
 
@@ -45,7 +46,7 @@ def prepare_job(
     observer: Observer,
     *,
     student: nn.Module | None = None,
-    teacher: nn.Module | None = None,
+    teacher: Given | None = None,
     data: ImageData | None = None,
 ) -> Job:
     """Open the data, build the networks and the method, and decide what the configuration leaves open.
@@ -106,7 +107,7 @@ def prepare_job(
             data.train.class_counts, resolved.training.class_weights, resolved.training.class_beta
         ),
     )
-    if isinstance(expert, EnsembleTeacher) and distiller.method.teacher_reads & _OF_ONE_NETWORK:
+    if isinstance(expert, EnsembleTeacher) and not expert.each and distiller.method.teacher_reads & _OF_ONE_NETWORK:
         observer.on_message(
             f"Of an ensemble, {resolved.method.name} reads maps and embedding of its first member, "
             f"{expert.first.spec.name}."

@@ -15,10 +15,12 @@ from dropkd.engine.label_teacher_check import find_odd_probabilities, judge_labe
 from dropkd.engine.observer import Observer
 from dropkd.engine.plan import ResolvedConfig, evaluation_frame
 from dropkd.engine.teacher_check import judge_teacher, require_teacher
+from dropkd.errors import ConfigError
 from dropkd.metrics.multi_label import mean_prevalence
-from dropkd.models import Network, map_labels, open_teacher, read_spec
+from dropkd.models import Network, ensemble, map_labels, open_teacher, read_spec
 from dropkd.models.sources import parse_source
-from dropkd.models.teachers.ensemble import open_each
+from dropkd.models.teachers.ensemble import EnsembleTeacher, open_each
+from dropkd.models.teachers.given import Given
 from dropkd.models.teachers.mapped import MappedTeacher
 
 __all__ = ["check_teacher", "open_expert"]
@@ -28,7 +30,7 @@ _SIZE_IMAGES, _CHECK_IMAGES = 200, 1_000
 
 
 def open_expert(
-    config: ResolvedConfig, data: ImageData, student: Network, given: nn.Module | None, observer: Observer
+    config: ResolvedConfig, data: ImageData, student: Network, given: Given | None, observer: Observer
 ) -> Network | None:
     """Return the teacher that the configuration names, or the one that is given; None where there is neither.
 
@@ -45,7 +47,7 @@ def open_expert(
     chosen = config.teacher
     if chosen is None:
         return None
-    if given is not None:
+    if isinstance(given, nn.Module):
         return _open_member(given, chosen, data, student, observer)
     # An ensemble's maps are those of its first member.
     plain = chosen.model_copy(update={"map_modules": None})
@@ -53,7 +55,21 @@ def open_expert(
     def open_member(source: str, is_first: bool) -> Network:
         return _open_member(source, chosen if is_first else plain, data, student, observer)
 
-    return open_each(chosen.source, open_member)
+    if given is not None:
+        return ensemble(
+            [
+                _open_member(member, plain if number else chosen, data, student, observer)
+                for number, member in enumerate(given)
+            ],
+            each=chosen.each,
+        )
+    expert = open_each(chosen.source, open_member, each=chosen.each)
+    if chosen.each and not isinstance(expert, EnsembleTeacher):
+        raise ConfigError(
+            f"teacher.each gives each network of an ensemble terms of its own, but {chosen.source!r} is one teacher. "
+            "Name several as 'ensemble:A+B', or leave teacher.each out."
+        )
+    return expert
 
 
 def _open_member(

@@ -48,7 +48,7 @@ class Combined(Method):
         views, self.labelled_views = _unite_views(built.values())
         self.views = tuple(kind for kind, _ in views)
         self._places = {name: [views.index(view) for view in _number_views(m.views)] for name, m in built.items()}
-        self._relabels = [name for name, method in built.items() if type(method).targets is not Method.targets]
+        self._relabels = [name for name, method in built.items() if method.changes_labels]
         if len(self._relabels) > 1:
             raise ConfigError(f"{' and '.join(self._relabels)} both change the labels: combine only one of them.")
 
@@ -84,6 +84,11 @@ class Combined(Method):
             return chosen[0] if len(chosen) == 1 else join(chosen)
 
         return pick
+
+    @property
+    def changes_labels(self) -> bool:
+        """Whether one of the methods does."""
+        return bool(self._relabels)
 
     def targets(self, batch: Batch) -> Tensor:
         """Return the labels of the method that changes them, or those of the batch."""

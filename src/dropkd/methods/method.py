@@ -133,6 +133,11 @@ class Method(nn.Module):
             raise ConfigError(f"{type(self).__name__} learns from a teacher, but was called without its answer.")
         return teacher
 
+    @property
+    def changes_labels(self) -> bool:
+        """Whether :meth:`targets` gives other labels than the data's."""
+        return type(self).targets is not Method.targets
+
     def targets(self, batch: Batch) -> Tensor:
         """Return the labels that the cross-entropy uses: (B,) classes, or (B, K) shares or labels of 0 and 1.
 

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, ValidationError, create_model
 from dropkd.errors import ConfigError, did_you_mean
 from dropkd.methods.combination import Combined
 from dropkd.methods.method import Method
+from dropkd.methods.per_teacher import PerTeacher
 
 __all__ = ["Option", "Rate", "Temperature", "check_options", "list_options", "spell_out_options"]
 
@@ -52,6 +53,8 @@ def list_options(cls: type[Method]) -> dict[str, Option]:
         TypeError: the constructor is not ``(self, pair, *, options...)``, or an option has no type or no
             default.
     """
+    if issubclass(cls, PerTeacher):
+        return list_options(cls.part)
     if issubclass(cls, Combined):
         inner = [(name, option) for name, part in cls.parts.items() for option in list_options(part).values()]
         return {f"{name}.{option.name}": replace(option, name=f"{name}.{option.name}") for name, option in inner}
@@ -89,6 +92,8 @@ def check_options(cls: type[Method], name: str, values: Mapping[str, Any]) -> di
 
 def spell_out_options(cls: type[Method], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return every option of a method with its value, the default where none is given."""
+    if issubclass(cls, PerTeacher):
+        return spell_out_options(cls.part, values)
     if issubclass(cls, Combined):
         return {name: spell_out_options(part, values.get(name, {})) for name, part in cls.parts.items()}
     return {name: option.default for name, option in list_options(cls).items()} | dict(values)

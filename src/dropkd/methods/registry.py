@@ -15,6 +15,7 @@ from dropkd.errors import ConfigError, did_you_mean
 from dropkd.methods.combination import combine
 from dropkd.methods.method import Method
 from dropkd.methods.options import Option, check_options, list_options
+from dropkd.methods.per_teacher import per_teacher
 
 __all__ = ["build_method", "check_method_options", "load_methods", "method_class", "method_names", "method_options"]
 
@@ -74,14 +75,17 @@ def build_method(name: str, pair: Pair, options: Mapping[str, Any] | None = None
 
     Args:
         name: see :func:`method_class`.
-        pair: the shapes of student and teacher.
+        pair: the shapes of student and teacher; with ``members`` the method gets terms for each of them.
         options: values for the keyword-only arguments of its constructor; the others keep their defaults.
 
     Raises:
         ConfigError: an unknown method or option, a wrong type, a value out of range, a missing teacher.
         ModelError: the networks' maps do not fit the method.
     """
-    return method_class(name)(pair, **check_method_options(name, options or {}))
+    cls, checked = method_class(name), check_method_options(name, options or {})
+    if pair.members:
+        return per_teacher(cls, len(pair.members))(pair, options=checked)
+    return cls(pair, **checked)
 
 
 def check_method_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

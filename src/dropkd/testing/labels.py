@@ -15,6 +15,9 @@ from dropkd.testing.bench import EPOCHS, Bench
 
 __all__ = ["check_labels", "check_wishes", "find_bad_wishes", "is_amount"]
 
+# An answer's members are answers themselves, which only terms for each of them read.
+_READABLE = tuple(name for name in Outputs._fields if name != "members")
+
 
 def check_wishes(bench: Bench) -> Iterator[str]:
     """What it asks for once it is built."""
@@ -28,8 +31,8 @@ def check_wishes(bench: Bench) -> Iterator[str]:
 def find_bad_wishes(method: Method | type[Method]) -> Iterator[str]:
     """Yield what is wrong with what a class, or a method with options of its own, asks for."""
     for name in ("student_reads", "teacher_reads"):
-        for unknown in sorted(set(getattr(method, name)) - set(Outputs._fields)):
-            yield f"{name} holds {unknown!r}; a network answers with {', '.join(Outputs._fields)}"
+        for unknown in sorted(set(getattr(method, name)) - set(_READABLE)):
+            yield f"{name} holds {unknown!r}; a network answers with {', '.join(_READABLE)}"
     for unknown in sorted(set(method.views) - set(VIEW_KINDS)):
         yield f"views holds {unknown!r}; the views are {', '.join(VIEW_KINDS)}"
     if not 1 <= method.labelled_views <= len(method.views):

@@ -20,11 +20,12 @@ from dropkd.models.spec import ModelSpec
 __all__ = ["EnsembleTeacher", "ensemble", "open_each"]
 
 
-def ensemble(networks: Sequence[Network]) -> Network:
+def ensemble(networks: Sequence[Network], *, each: bool = False) -> Network:
     """Return a network that answers with the mean of the others' probabilities.
 
     Args:
         networks: of the same classes; each keeps its own size and normalisation.
+        each: whether the student learns from each of them by terms of its own, instead of from their mean.
 
     Raises:
         ModelError: there is none, or their classes differ.
@@ -37,20 +38,22 @@ def ensemble(networks: Sequence[Network]) -> Network:
     """
     if not networks:
         raise ModelError("An ensemble needs at least one network, got none.")
-    return networks[0] if len(networks) == 1 else EnsembleTeacher(networks)
+    return networks[0] if len(networks) == 1 else EnsembleTeacher(networks, each=each)
 
 
-def open_each(source: str, open_member: Callable[[str, bool], Network]) -> Network:
+def open_each(source: str, open_member: Callable[[str, bool], Network], *, each: bool = False) -> Network:
     """Return the network that a source names, or the ensemble of those that it names.
 
     Args:
         source: one, or several as ``ensemble:A+B``.
         open_member: opens one of them; its second argument says whether it is the first.
+        each: as for :func:`ensemble`.
 
     Raises:
         ModelError: the source names an ensemble of fewer than two, or their classes differ.
     """
-    return ensemble([open_member(member, number == 0) for number, member in enumerate(split_sources(source))])
+    members = [open_member(member, number == 0) for number, member in enumerate(split_sources(source))]
+    return ensemble(members, each=each)
 
 
 class EnsembleTeacher(Network):
@@ -60,23 +63,29 @@ class EnsembleTeacher(Network):
 
     Args:
         members: two or more networks of the same classes.
+        each: whether the answers of all of them are handed on beside their mean.
 
     Raises:
         ModelError: their classes differ.
     """
 
-    def __init__(self, members: Sequence[Network]) -> None:
+    def __init__(self, members: Sequence[Network], *, each: bool = False) -> None:
         _check_classes(members)
         model = nn.ModuleList(member.model for member in members)
         shapes = replace(members[0].shapes, has_classifier=False)
         super().__init__(model, _join_specs([member.spec for member in members]), shapes)
         self.members = nn.ModuleList(members)
+        self.each = each
         self.train(members[0].training)
 
     @property
     def first(self) -> Network:
         """The member whose maps and embedding are the ensemble's."""
         return cast(Network, self.members[0])
+
+    def list_members(self) -> tuple[Network, ...]:
+        """Return the members in their order."""
+        return tuple(cast(Network, member) for member in self.members)
 
     @property
     def norms(self) -> tuple[tuple[Tensor, Tensor] | None, ...]:
@@ -88,12 +97,16 @@ class EnsembleTeacher(Network):
     ) -> Outputs:
         """Return the answer to a batch of images; see :meth:`dropkd.models.Network.forward`."""
         first, *others = self.members
-        answer: Outputs = first(images, maps=maps, preactivations=preactivations, crop=crop)
-        every = [answer.logits, *(member(images, maps=False, crop=crop).logits for member in others)]
+        answers: list[Outputs] = [first(images, maps=maps, preactivations=preactivations, crop=crop)]
+        # Of the others no maps are wanted where only the mean is.
+        wanted = {"maps": maps and self.each, "preactivations": preactivations and self.each}
+        answers += [member(images, **wanted, crop=crop) for member in others]
         # Of single precision at least: the logarithm of a small mean is far from 0.
+        every = [answer.logits for answer in answers]
         shares = torch.stack([logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in every])
         average = _average_questions if self.spec.multi_label else _average_classes
-        return answer._replace(logits=average(shares), classifier=None)
+        members = tuple(answers) if self.each else ()
+        return answers[0]._replace(logits=average(shares), classifier=None, members=members)
 
 
 def _average_classes(logits: Tensor) -> Tensor:

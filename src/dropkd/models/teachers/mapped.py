@@ -85,6 +85,7 @@ class MappedTeacher(Network):
         weight = answer.classifier
         return answer._replace(
             logits=self._join(answer.logits),
+            members=(),
             classifier=weight[self.used] if self.shapes.has_classifier and weight is not None else None,
         )
 
