@@ -16,6 +16,7 @@ from dropkd.models.checkpoint import read_spec, read_tensors
 from dropkd.models.fitting import count_classes, fit_tensors
 from dropkd.models.library import Defaults
 from dropkd.models.names import find_library
+from dropkd.models.recognition import recognise_network
 from dropkd.models.spec import ModelSpec, parse_image_size
 from dropkd.models.tapped import TappedNetwork
 
@@ -158,7 +159,14 @@ def _build_model(
 
 def _load_start(model: nn.Module, start: _Start, name: str, *, fresh_head: bool) -> None:
     subject = f"{str(start.path)!r} does not fit {name!r}{start.origin}"
-    kept = fit_tensors(model, start.tensors, subject=subject, fresh_head=fresh_head)
+    try:
+        kept = fit_tensors(model, start.tensors, subject=subject, fresh_head=fresh_head)
+    except ModelError as error:
+        # What dropkd wrote itself says what it is.
+        other = None if start.origin else recognise_network(start.tensors, in_place_of=model)
+        if other is None or other == name:
+            raise
+        raise ModelError(f"{error}\nThese are the weights of {other!r}: '{other}:{start.path}'.") from error
     if kept:
         _logger.warning("%s has another number of classes; %s start at random values.", start.path, " and ".join(kept))
 

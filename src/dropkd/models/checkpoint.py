@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dropkd.errors import ModelError
 from dropkd.files import replacing
+from dropkd.models.damage import describe_absence, describe_damage, is_safetensors
 from dropkd.models.fitting import fit_tensors
 from dropkd.models.network import Network
 from dropkd.models.spec import ModelSpec
@@ -60,12 +61,14 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ModelError(f"There is no file of weights {str(path)!r}.")
-    if path.suffix == ".safetensors":
-        try:
+        raise ModelError(describe_absence(path))
+    try:
+        if path.suffix == ".safetensors" or is_safetensors(path):
             return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{str(path)!r} is damaged or no safetensors file ({error}).") from error
+    except SafetensorError as error:
+        raise ModelError(_say_damaged(path, "safetensors", str(error))) from error
+    except OSError as error:
+        raise ModelError(f"can't read {str(path)!r}: {error.strerror or error}.") from error
     return _unpack(_read_torch_file(path), path)
 
 
@@ -81,8 +84,10 @@ def read_spec(path: str | Path) -> ModelSpec | None:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{str(path)!r} is damaged or no safetensors file ({error}).") from error
+    except SafetensorError as error:
+        raise ModelError(_say_damaged(path, "safetensors", str(error))) from error
+    except OSError as error:
+        raise ModelError(f"can't read {str(path)!r}: {error.strerror or error}.") from error
     return ModelSpec.from_dict(json.loads(metadata["dropkd"])) if "dropkd" in metadata else None
 
 
@@ -117,13 +122,21 @@ def _read_torch_file(path: Path) -> Any:
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if describe_damage(path) is not None:
+            raise ModelError(_say_damaged(path, "torch", _first_line(error))) from error
         raise ModelError(
             f"{str(path)!r} is refused: it holds Python objects beside plain tensors, and reading such "
             f"a pickle can run anything ({_first_line(error)}). Save the weights alone in the program that "
             "wrote the file, by torch.save(model.state_dict(), PATH) or as safetensors."
         ) from error
     except Exception as error:
-        raise ModelError(f"{str(path)!r} is damaged or no torch file ({_first_line(error)}).") from error
+        raise ModelError(_say_damaged(path, "torch", _first_line(error))) from error
+
+
+def _say_damaged(path: Path, kind: str, reason: str) -> str:
+    """Return what is the matter with a file that can't be read, by its content where that tells."""
+    told = describe_damage(path) or f"Reading it gave: {reason.rstrip('.')}."
+    return f"{str(path)!r} is damaged or no {kind} file. {told}"
 
 
 def _first_line(error: Exception) -> str:
@@ -142,11 +155,23 @@ def _unpack(content: Any, path: Path) -> dict[str, Tensor]:
         tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
         if tensors:
             return tensors
+        inside = [key for key, value in content.items() if _holds_tensors(value)]
+        if len(inside) == 1:
+            return _unpack(content[inside[0]], path)
+        if inside:
+            raise ModelError(
+                f"{str(path)!r} holds tensors under {', '.join(map(repr, inside))}, of which none is known to be the "
+                f"weights. Save those alone, by torch.save(torch.load(PATH)[{inside[0]!r}], OTHER_PATH)."
+            )
     got = f"the keys {sorted(map(str, content))[:10]}" if isinstance(content, dict) else type(content).__name__
     raise ModelError(
         f"{str(path)!r} holds no weights: expected tensors by name, bare or under one of "
         f"{', '.join(_CONTAINERS)}; got {got}."
     )
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(entry, Tensor) for entry in value.values())
 
 
 def _separate(state: dict[str, Any]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from urllib.request import getproxies
 
 from huggingface_hub import constants, try_to_load_from_cache
 
-__all__ = ["cache_folder", "find_cached", "is_reachable"]
+__all__ = ["cache_folder", "find_cached", "is_reachable", "note_partial"]
 
 # The names under which repositories of models keep their weights, in timm's order.
 _FILE_NAMES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -46,3 +46,13 @@ def find_cached(repository: str, file_name: str | None = None) -> Path | None:
 def cache_folder() -> str:
     """Return the folder in which the hub's files are kept."""
     return str(constants.HF_HUB_CACHE)
+
+
+def note_partial(repository: str) -> str:
+    """Return a sentence on a download of a repository into the cache that was cut off, or an empty string."""
+    folder = Path(cache_folder(), f"models--{repository.replace('/', '--')}", "blobs")
+    partial = sorted(folder.glob("*.incomplete")) if folder.is_dir() else []
+    if not partial:
+        return ""
+    size = sum(path.stat().st_size for path in partial)
+    return f" A download of it was cut off after {size:,} bytes ({partial[0]}); it is taken up again when online."

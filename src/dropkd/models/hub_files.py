@@ -11,7 +11,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
 from dropkd.errors import ModelError, did_you_mean
-from dropkd.models.hub import cache_folder, is_reachable
+from dropkd.models.hub import cache_folder, is_reachable, note_partial
 
 __all__ = ["FolderFiles", "HubFiles", "RepositoryFiles", "read_json"]
 
@@ -137,21 +137,13 @@ class HubFiles:
         return self._explain(wanted, offline)
 
     def _explain(self, wanted: str, reason: str) -> str:
+        cut = note_partial(self.repository)
         return (
             f"{wanted} of {self.source} could not be had: looked in the cache {cache_folder()}, then asked "
-            f"{constants.ENDPOINT} ({reason}).{self._note_partial()} Without a network, fetch the repository's files "
+            f"{constants.ENDPOINT} ({reason}).{cut} Without a network, fetch the repository's files "
             f"elsewhere (`hf download {self.repository} --local-dir FOLDER`), put the folder on this machine and give "
             f"it as '{self.by_hand}'; or copy the cache of a machine that has it."
         )
-
-    def _note_partial(self) -> str:
-        """Return a sentence on a download into the cache that was cut off, or nothing."""
-        folder = Path(cache_folder(), f"models--{self.repository.replace('/', '--')}", "blobs")
-        partial = sorted(folder.glob("*.incomplete")) if folder.is_dir() else []
-        if not partial:
-            return ""
-        size = sum(path.stat().st_size for path in partial)
-        return f" A download of it was cut off after {size:,} bytes ({partial[0]}); it is taken up again when online."
 
 
 def read_json(path: Path) -> dict[str, Any]:

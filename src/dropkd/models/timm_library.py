@@ -6,12 +6,15 @@ from functools import cache
 from typing import Any
 
 import timm
+import torch
+from huggingface_hub import constants
 from timm.models import get_pretrained_cfg, is_model
 from torch import nn
 
 from dropkd.errors import ModelError, did_you_mean
-from dropkd.models.hub import cache_folder, find_cached, is_reachable
+from dropkd.models.hub import cache_folder, find_cached, is_reachable, note_partial
 from dropkd.models.library import Defaults, nearest_interpolation
+from dropkd.models.published import explain_missing_weights
 from dropkd.models.spec import to_triple
 
 __all__ = ["TimmLibrary"]
@@ -130,11 +133,21 @@ def _create_unsized(name: str, num_classes: int, options: dict[str, Any], pretra
 
 def _explain_missing_weights(name: str, reason: str) -> str:
     config = get_pretrained_cfg(name)
-    source = f"the Hugging Face repository {config.hf_hub_id!r}" if config and config.hf_hub_id else "its web address"
-    return (
-        f"The published weights of {name!r} could not be had: looked in the cache {cache_folder()}, then asked "
-        f"{source} ({reason}). Without a network, put the file (model.safetensors of that repository) anywhere and "
-        f"give it as '{name}:PATH/model.safetensors', or start from random weights (--no-pretrained)."
+    repository = config.hf_hub_id if config is not None else None
+    if config is None or not repository:
+        address = str(config.url) if config is not None and config.url else "its web address"
+        return explain_missing_weights(
+            name, reason, file=address, source=address, folder=f"{torch.hub.get_dir()}/checkpoints", found=None
+        )
+    file = config.hf_hub_filename or "model.safetensors"
+    return explain_missing_weights(
+        name,
+        reason,
+        file=f"{constants.ENDPOINT}/{repository}/resolve/main/{file}",
+        source=f"the Hugging Face repository {repository!r}",
+        folder=f"the cache {cache_folder()}",
+        found=find_cached(repository, config.hf_hub_filename),
+        cut=note_partial(repository),
     )
 
 

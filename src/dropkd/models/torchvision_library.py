@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from dropkd.errors import ModelError
 from dropkd.models.fitting import fit_tensors
 from dropkd.models.library import Defaults
+from dropkd.models.published import explain_missing_weights
 
 __all__ = ["TorchvisionLibrary"]
 
@@ -95,11 +97,18 @@ def _fetch_weights(name: str) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except Exception as error:
-        folder = torch.hub.get_dir()
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        reason = f"{type(error).__name__}: {error}"
         raise ModelError(
-            f"The published weights of {name!r} could not be had: looked in {folder}/checkpoints, then asked "
-            f"for {weights.url} ({type(error).__name__}: {error}). Without a network, put that file into the "
-            f"folder, or give it as 'torchvision/{name}:PATH', or start from random ones (--no-pretrained)."
+            explain_missing_weights(
+                f"torchvision/{name}",
+                reason,
+                file=weights.url,
+                source=f"for {weights.url}",
+                folder=str(folder),
+                found=folder / Path(weights.url).name,
+                into_folder=True,
+            )
         ) from error
     return {key: value for key, value in tensors.items() if not key.lower().startswith("aux")}
 
