@@ -1,4 +1,4 @@
-"""``dropkd data check``."""
+"""``dropkd data check``; ``dropkd data views`` has a file of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from dropkd.cli.data_views import views
 
 if TYPE_CHECKING:
     from dropkd.data.check import DataCheck
@@ -22,6 +24,9 @@ app = typer.Typer(
 # Kept here as well, so that --help loads nothing; a test holds it against the check's own.
 _NEAR = 24
 _FILES, _LOOK = "What is written", "What is looked for"
+
+
+app.command("views")(views)
 
 
 @app.callback()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dropkd.config import DataConfig
 from dropkd.data import RECIPE_PARTS, ImageData, Recipe, recipe
 from dropkd.engine.plan import ResolvedConfig, ResolvedData
 
-__all__ = ["choose_recipe", "fit_padding", "spell_out_recipe"]
+__all__ = ["choose_recipe", "fit_padding", "list_parts", "spell_out_recipe"]
 
 Size = tuple[int, int]
 
@@ -17,17 +19,24 @@ def choose_recipe(config: DataConfig, data: ImageData, view_size: Size) -> Recip
     return recipe(config.augmentation, view_size=view_size, native_size=data.native_size, **parts)
 
 
-def spell_out_recipe(config: ResolvedConfig, chosen: Recipe) -> ResolvedConfig:
-    """Return the configuration with every part of the recipe that counts, so that it outlives a change of defaults."""
-    parts = {part: getattr(chosen, part) for part in RECIPE_PARTS}
-    idle = [
+def list_parts(chosen: Recipe) -> dict[str, Any]:
+    """Return the parts of a recipe that count: no scale of a crop that only shifts, no switch that is off."""
+    idle = {
         *(["crop_padding"] if chosen.crop != "shift" else []),
         *(["crop_scale", "crop_ratio"] if chosen.crop != "resized" else []),
         *(["rand_ops", "rand_magnitude"] if chosen.operations != "rand" else []),
         *(["flip_or_noise"] if not chosen.noise_probability else []),
         *(["erase_scale"] if not chosen.erase_probability else []),
-    ]
-    parts.update(dict.fromkeys(idle))
+    }
+    parts = {part: getattr(chosen, part) for part in RECIPE_PARTS if part not in idle}
+    return {part: value for part, value in parts.items() if value not in (False, "none")}
+
+
+def spell_out_recipe(config: ResolvedConfig, chosen: Recipe) -> ResolvedConfig:
+    """Return the configuration with every part of the recipe that counts, so that it outlives a change of defaults."""
+    told = list_parts(chosen)
+    switches = ("flip", "noise_probability", "operations", "color_jitter", "erase_probability")
+    parts = {part: getattr(chosen, part) if part in told or part in switches else None for part in RECIPE_PARTS}
     data = ResolvedData.model_validate({**config.data.model_dump(), **parts})
     return config.model_copy(update={"data": data})
 
