@@ -20,6 +20,12 @@ torch.set_num_threads(1)
 ATTRIBUTES = {1: ("legs",), 3: ("body", "legs"), 5: ("feet", "open"), 8: (), 9: ("ankle", "feet")}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_caches(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads or writes the caches of the person who runs it."""
+    os.environ["DROPKD_CACHE"] = str(tmp_path_factory.mktemp("caches"))
+
+
 @pytest.fixture(scope="session")
 def clothes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An image folder of real images: three classes, 24 training and 8 test images of each, 28 x 28. Read only."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dropkd.config import Config, load_config
 from dropkd.data import ImageData, open_data
+from dropkd.engine.caching import build_for
 from dropkd.engine.evaluation import answer_split, score_answers
 from dropkd.engine.fabric import choose_device
 from dropkd.engine.observer import Observer
@@ -25,7 +26,7 @@ from dropkd.models.teachers.given import Teachers, as_given, count_teachers, nam
 from dropkd.report import write_run_report
 from dropkd.run import Run, frame_loader
 
-__all__ = ["distill", "dry_run", "evaluate", "resume", "run", "train"]
+__all__ = ["build_cache", "distill", "dry_run", "evaluate", "resume", "run", "train"]
 
 _TASKS = ("classes", "compound")
 
@@ -236,6 +237,19 @@ def dry_run(config: Config, *, observer: Observer | None = None) -> DryRun:
     return rehearse(config, observer or Observer())
 
 
+def build_cache(config: Config, *, observer: Observer | None = None) -> Path:
+    """Ask a configuration's teacher about every view that its training will show, and keep the answers.
+
+    Returns:
+        The cache's folder. What was there already is not computed again.
+
+    Raises:
+        ConfigError: the method has no teacher, or one whose answers can't be kept.
+        DropKDError: anything else that the caller has to mend, a full disk among it.
+    """
+    return build_for(config, observer or Observer())
+
+
 def evaluate(
     run: Run | str | Path,
     data: str | Path | None = None,
@@ -309,7 +323,7 @@ def _open_for(opened: Run, data: str | Path | None) -> ImageData:
     config = opened.config
     return open_data(
         data if data is not None else config.data.path,
-        seed=config.seed,
+        seed=config.split_seed,
         validation_fraction=config.data.validation_fraction,
         skip_unreadable=config.data.skip_unreadable,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dropkd.errors import RunError
 
-__all__ = ["replacing", "writable_folder", "write_bytes", "write_csv", "write_text"]
+__all__ = ["replacing", "say_bytes", "writable_folder", "write_bytes", "write_csv", "write_text"]
 
 # A spreadsheet takes a cell that begins with one of these for a formula, and would run it.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -99,6 +99,20 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str | i
 
 def _defuse(cell: str | int | float) -> str | int | float:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
+
+
+def say_bytes(count: float) -> str:
+    """Return a size in words.
+
+    Example:
+        >>> say_bytes(16), say_bytes(2_560_000)
+        ('16 bytes', '2.6 MB')
+    """
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
 
 
 def writable_folder(path: Path) -> Path:

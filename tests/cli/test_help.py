@@ -6,7 +6,7 @@ import pytest
 
 from dropkd.cli import main, run_command_line
 
-VERBS = ["train", "distill", "resume", "evaluate", "predict", "report", "methods", "models", "demo", "data"]
+VERBS = ["train", "distill", "resume", "evaluate", "predict", "report", "methods", "models", "demo", "data", "cache"]
 # Other people's checks call these.
 FIXED_FLAGS = [
     "--output",

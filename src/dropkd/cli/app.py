@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import dropkd
-from dropkd.cli import data, demo, export, listings, results, training
+from dropkd.cli import cache, data, demo, export, listings, results, training
 from dropkd.cli.console import output
 
 __all__ = ["app"]
@@ -36,6 +36,7 @@ app.command("distill", rich_help_panel=_TRAIN)(training.distill)
 app.command("train", rich_help_panel=_TRAIN)(training.train)
 app.command("resume", rich_help_panel=_TRAIN)(training.resume)
 app.command("demo", rich_help_panel=_TRAIN)(demo.demo)
+app.add_typer(cache.app, name="cache", rich_help_panel=_TRAIN)
 app.command("evaluate", rich_help_panel=_LOOK)(results.evaluate)
 app.command("predict", rich_help_panel=_LOOK)(results.predict)
 app.command("report", rich_help_panel=_LOOK)(results.report)

@@ -249,6 +249,25 @@ Workers = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads.", rich_help_panel=_MACHINE)]
 
+TeacherCache = Annotated[
+    bool | None,
+    typer.Option(
+        "--teacher-cache/--no-teacher-cache",
+        help="Keep the teacher's answers on disk, so that it is asked once about each view. Default: where it pays.",
+        rich_help_panel=_TRAIN,
+        show_default=False,
+    ),
+]
+Views = Annotated[
+    int | None,
+    typer.Option(
+        "--views",
+        metavar="V",
+        help="Random views of each image; later epochs show them again. Default: new ones in each epoch.",
+        rich_help_panel=_TRAIN,
+    ),
+]
+
 # The parameters of the verbs that are keys of the configuration, and how the user writes them.
 _KEYS = {
     "data": ("data.path", "DATA"),
@@ -264,6 +283,8 @@ _KEYS = {
     "skip_unreadable": ("data.skip_unreadable", "--skip-unreadable"),
     "workers": ("data.workers", "--workers"),
     "pretrained": ("student.pretrained", "--pretrained"),
+    "teacher_cache": ("cache.mode", "--teacher-cache"),
+    "views": ("data.distinct_views", "--views"),
     "teacher_check": ("teacher_check", "--teacher-check"),
     "epochs": ("training.epochs", "--epochs"),
     "batch_size": ("training.batch_size", "--batch-size"),

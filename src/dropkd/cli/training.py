@@ -117,6 +117,8 @@ def distill(
     label_map: flags.LabelMap = None,
     unlabelled: flags.Unlabelled = None,
     unlabelled_ratio: flags.UnlabelledRatio = None,
+    teacher_cache: flags.TeacherCache = None,
+    views: flags.Views = None,
     device: flags.Device = None,
     workers: flags.Workers = None,
     threads: flags.Threads = None,
@@ -131,6 +133,7 @@ def distill(
       dropkd distill photos -t runs/teacher --student resnet18 --method kd --baseline
       dropkd distill photos -t runs/teacher --student resnet18 --set method.width=64
       dropkd distill photos -t runs/teacher --student resnet18 --unlabelled more-photos
+      dropkd distill photos -t runs/teacher --student resnet18 --teacher-cache --views 8
     """
     from dropkd.methods.registry import method_class
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dropkd.config.loading import dump_config, load_config, update_config
 from dropkd.config.schema import (
+    CacheConfig,
     Config,
     DataConfig,
     FinetuneConfig,
@@ -14,6 +15,7 @@ from dropkd.config.schema import (
 )
 
 __all__ = [
+    "CacheConfig",
     "Config",
     "DataConfig",
     "FinetuneConfig",

@@ -44,6 +44,11 @@ def _read_augmentation(value: Any) -> Any:
     return (find_augmentation(value) or value) if isinstance(value, str) else value
 
 
+def _read_switch(value: Any) -> Any:
+    # YAML reads a bare on and off as true and false.
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
 def _read_precision(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
@@ -61,6 +66,7 @@ ShareRange = Annotated[tuple[float, float] | None, BeforeValidator(partial(_read
 Precision = Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_read_precision)]
 # One pattern need not be a list.
 Patterns = Annotated[list[str], BeforeValidator(_read_patterns)]
+CacheMode = Annotated[Literal["auto", "on", "off"], BeforeValidator(_read_switch)]
 # Paths come as text from YAML, which strict checking would refuse.
 FilePath = Annotated[Path, Field(strict=False)]
 
@@ -103,6 +109,11 @@ class DataConfig(_Section):
             classes equally often, ``square-root`` in proportion to the square root of their counts.
         skip_unreadable: leave unreadable files out instead of stopping.
         workers: processes that read images; None: by the data.
+        distinct_views: how many random views there are of each image: epoch e shows view e modulo this number (and,
+            with mixup, CutMix or uneven sampling, repeats that epoch's order and mixing). None: each epoch has its own.
+        view_seed: seed of the views; None: that of the run. Runs that share it and ``split_seed`` share a teacher's
+            cache, whatever their own seeds.
+        split_seed: seed that picks the images of splits that are cut; None: that of the run.
     """
 
     path: FilePath
@@ -128,6 +139,9 @@ class DataConfig(_Section):
     sampling: Literal["shuffle", "balanced", "square-root"] = "shuffle"
     skip_unreadable: bool = False
     workers: int | None = Field(default=None, ge=0)
+    distinct_views: int | None = Field(default=None, ge=1)
+    view_seed: int | None = Field(default=None, ge=0, lt=2**32)
+    split_seed: int | None = Field(default=None, ge=0, lt=2**32)
 
     @model_validator(mode="after")
     def _check_unlabelled(self) -> DataConfig:
@@ -184,6 +198,29 @@ class TeacherConfig(_Section):
     map_modules: list[str] | None = None
     label_map: FilePath | None = None
     each: bool = False
+
+
+class CacheConfig(_Section):
+    """The teacher's answers, kept on disk so that it is asked once about each view of an image.
+
+    Args:
+        mode: ``auto`` takes a cache that is there, and builds one where ``data.distinct_views`` makes that cheaper
+            than asking the teacher in every step; ``on`` builds one in any case; ``off`` asks in every step.
+        folder: of all caches; None: that of the environment's ``DROPKD_CACHE``, or ``~/.cache/dropkd/teachers``.
+        number: what maps are kept in; ``int8`` has a scale for each image and channel. Logits and embeddings are kept
+            in float16, or in float32 where maps are.
+        channels: principal components that the maps' channels are reduced to; None keeps them as they are.
+        top_logits: how many of the largest logits are kept, beside the sum of the others' probabilities; None keeps
+            all.
+        compared: random entries that are compared with the teacher itself at the start of a run.
+    """
+
+    mode: CacheMode = "auto"
+    folder: FilePath | None = None
+    number: Literal["float16", "float32", "int8"] = "float16"
+    channels: int | None = Field(default=None, ge=1)
+    top_logits: int | None = Field(default=None, ge=1)
+    compared: int = Field(default=16, ge=0)
 
 
 class MethodConfig(_Section):
@@ -356,6 +393,7 @@ class Config(_Section):
         student: the network that is trained.
         teacher: the network that is learned from; None for methods without one.
         teacher_check: what a teacher near chance on the data does: stop the run, warn, or nothing.
+        cache: the teacher's answers on disk.
         method: the distillation method.
         training: optimiser, schedule and the like.
         finetune: which parts are trained when, and at which rate.
@@ -371,6 +409,7 @@ class Config(_Section):
     student: StudentConfig
     teacher: TeacherConfig | None = None
     teacher_check: Literal["stop", "warn", "off"] = "stop"
+    cache: CacheConfig = Field(default_factory=CacheConfig)
     method: MethodConfig = Field(default_factory=MethodConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     finetune: FinetuneConfig = Field(default_factory=FinetuneConfig)
@@ -380,3 +419,13 @@ class Config(_Section):
     baseline: bool = False
     output: FilePath | None = None
     loggers: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default_factory=list)
+
+    @property
+    def split_seed(self) -> int:
+        """The seed that picks the images of splits that are cut."""
+        return self.seed if self.data.split_seed is None else self.data.split_seed
+
+    @property
+    def view_seed(self) -> int:
+        """The seed of the random views."""
+        return self.seed if self.data.view_seed is None else self.data.view_seed

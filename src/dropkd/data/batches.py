@@ -24,11 +24,13 @@ class LoadedBatch:
         images: (V * B, 3, H, W) uint8 RGB, the views one after another, in channels-last memory order.
         target: (V * B,) int64, the classes, or (V * B, K) float32 of 0 and 1 where images have several labels.
         index: (V * B,) int64, the numbers of the images in their split.
+        view: (V * B,) int64, the number of the random view: the epoch, where each has views of its own.
     """
 
     images: Tensor
     target: Tensor
     index: Tensor
+    view: Tensor
 
 
 class Renderer(Dataset["LoadedBatch | DropKDError"]):
@@ -69,16 +71,21 @@ class Batches:
                 generator=torch.Generator(),
             )
 
-    def load(self, steps: list[Any]) -> Iterator[LoadedBatch]:
+    def load(self, steps: list[Any], *, here: bool = False) -> Iterator[LoadedBatch]:
         """Yield the batches of these steps.
+
+        Args:
+            steps: what is to be made.
+            here: make them in this process, as while others are being made by the workers.
 
         Raises:
             DropKDError: an image can't be read any more.
         """
         if not steps:
             return
-        self.sampler.steps = steps
-        for batch in self.loader or map(self.renderer.__getitem__, steps):
+        if self.loader is not None and not here:
+            self.sampler.steps = steps
+        for batch in map(self.renderer.__getitem__, steps) if self.loader is None or here else self.loader:
             if isinstance(batch, DropKDError):
                 try:
                     raise batch

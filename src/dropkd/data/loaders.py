@@ -50,6 +50,10 @@ class TrainLoader:
         drop_last: leave out a last step that is not full.
         sampling: ``shuffle``, ``balanced`` or ``square-root``; see :class:`~dropkd.data.sampling.EpochOrder`.
         first: the number of the first image, for a split whose numbers go on from those of another one.
+        distinct_views: how many views there are of each image: an epoch shows the view of its number modulo this one.
+            None: each epoch has its own.
+        repeats_epochs: an epoch that shows the views of an earlier one has its order too.
+        view_seed: seed of the views' pixels; None: that of the order too.
 
     Raises:
         ConfigError: an unknown view or sampling, or a batch size out of range.
@@ -69,6 +73,9 @@ class TrainLoader:
         drop_last: bool = False,
         sampling: str = "shuffle",
         first: int = 0,
+        distinct_views: int | None = None,
+        repeats_epochs: bool = False,
+        view_seed: int | None = None,
     ) -> None:
         _check_sizes(split, size, batch_size, workers)
         if drop_last and batch_size > len(split):
@@ -81,9 +88,12 @@ class TrainLoader:
         self.seed = seed
         self.drop_last = drop_last
         self.order = EpochOrder(split.targets, sampling, seed, find_nearness(split.store))
+        self.distinct_views = distinct_views
+        self.repeats_epochs = repeats_epochs
+        self.view_seed = seed if view_seed is None else view_seed
         self.views = len(views)
         source = choose_source(split, size if recipe.starts_with_frame else None, recipe.interpolation)
-        augmentation = Augmentation(recipe, size, seed, views)
+        augmentation = Augmentation(recipe, size, self.view_seed, views)
         self.renderer = _Renderer(source, split.targets, augmentation, first)
         self._batches = Batches(self.renderer, workers)
 
@@ -93,15 +103,44 @@ class TrainLoader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[LoadedBatch]:
         """Return the steps of an epoch, from step ``start`` on. Take one epoch at a time."""
+        return self.steps(epoch, start, len(self))
+
+    def steps(self, epoch: int, start: int, stop: int, *, here: bool = False) -> Iterator[LoadedBatch]:
+        """Return the steps of an epoch from ``start`` to before ``stop``; see :meth:`images_in_order` for ``here``."""
         if not 0 <= start <= len(self):
             raise ValueError(f"start must lie in 0..{len(self)}, got {start}")
-        return self._batches.load(self.plan(epoch)[start:])
+        return self._batches.load(self.plan(epoch)[start:stop], here=here)
 
     def plan(self, epoch: int) -> list[Step]:
         """Return what each step of an epoch shows."""
-        index, repeat = self.order.draw(epoch)
+        index, repeat = self.order.draw(self.order_of(epoch))
         steps = zip(_cut_steps(index, self.batch_size), _cut_steps(repeat, self.batch_size), strict=True)
-        return [(epoch, i, r) for i, r in steps][: len(self)]
+        view = self.view_of(epoch)
+        return [(view, i, r) for i, r in steps][: len(self)]
+
+    @property
+    def images(self) -> int:
+        """How many images there are."""
+        return len(self.split)
+
+    def order_of(self, epoch: int) -> int:
+        """Return the number of the epoch whose order and mixing an epoch has."""
+        return self.view_of(epoch) if self.repeats_epochs else epoch
+
+    def view_of(self, epoch: int) -> int:
+        """Return the number of the view that an epoch shows."""
+        return epoch if self.distinct_views is None else epoch % self.distinct_views
+
+    def images_in_order(
+        self, view: int, start: int, stop: int, batch_size: int, *, here: bool = False
+    ) -> Iterator[LoadedBatch]:
+        """Return a view of the images ``start`` to ``stop`` of the split, in its order.
+
+        Where an epoch is being read meanwhile, ``here`` makes them in this process.
+        """
+        index = np.arange(start, stop)
+        steps = [(view, i, np.zeros_like(i)) for i in _cut_steps(index, batch_size)]
+        return self._batches.load(steps, here=here)
 
 
 class EvalLoader:
@@ -178,7 +217,8 @@ class _Renderer(Renderer):
         views = len(pixels)
         images = torch.from_numpy(pixels.reshape(-1, *pixels.shape[2:])).permute(0, 3, 1, 2)
         target = torch.cat([torch.from_numpy(self.targets[index])] * views)
-        return LoadedBatch(images, target, torch.from_numpy(index + self.first).repeat(views))
+        rows = torch.from_numpy(numbers).repeat(views)
+        return LoadedBatch(images, target, rows, torch.full_like(rows, epoch))
 
 
 def choose_source(

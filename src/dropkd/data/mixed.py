@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -64,6 +65,35 @@ class MixedLoader:
         """The labelled images."""
         return self.labelled.split
 
+    @property
+    def images(self) -> int:
+        """How many images there are, labelled and unlabelled."""
+        return len(self.labelled.split) + len(self.unlabelled.split)
+
+    @property
+    def batch_size(self) -> int:
+        """Labelled images a step."""
+        return self.labelled.batch_size
+
+    @property
+    def distinct_views(self) -> int | None:
+        """How many views there are of each image; None: no end of them."""
+        return self.labelled.distinct_views
+
+    def order_of(self, epoch: int) -> int:
+        """Return the number of the epoch whose order and mixing an epoch has."""
+        return self.labelled.order_of(epoch)
+
+    def images_in_order(
+        self, view: int, start: int, stop: int, batch_size: int, *, here: bool = False
+    ) -> Iterator[LoadedBatch]:
+        """Return a view of the images with these numbers; see :meth:`TrainLoader.images_in_order`."""
+        own = len(self.labelled.split)
+        if start < own:
+            yield from self.labelled.images_in_order(view, start, min(stop, own), batch_size, here=here)
+        if stop > own:
+            yield from self.unlabelled.images_in_order(view, max(start, own) - own, stop - own, batch_size, here=here)
+
     def count_unlabelled(self, labelled: int) -> int:
         """Return how many unlabelled images stand beside so many labelled ones."""
         return max(1, math.floor(self.ratio * labelled + 0.5))
@@ -94,7 +124,7 @@ class MixedLoader:
                 key = counters.stream_key(self.unlabelled.seed, number, _ORDER)
                 orders[number] = counters.permutation(key, size)
             index = orders[number][place : place + end - first]
-            parts.append((number, index, np.zeros_like(index)))
+            parts.append((self.unlabelled.view_of(number), index, np.zeros_like(index)))
             first += len(index)
         return parts
 
@@ -117,11 +147,12 @@ class _MixedRenderer(Renderer):
             if isinstance(rest, DropKDError):
                 return rest
             no_label = made.target.new_full((len(rest.index), *made.target.shape[1:]), NO_LABEL)
-            parts.append(LoadedBatch(rest.images, no_label, rest.index))
+            parts.append(replace(rest, target=no_label))
         return LoadedBatch(
             self._join([part.images for part in parts]),
             self._join([part.target for part in parts]),
             self._join([part.index for part in parts]),
+            self._join([part.view for part in parts]),
         )
 
     def _join(self, parts: list[Tensor]) -> Tensor:

@@ -215,7 +215,7 @@ class Distiller(nn.Module):
             )
         self._check_labels(target, (len(images), self.student.shapes.logits))
         teacher = self.ask_teacher(images) if teacher_outputs is None else teacher_outputs
-        student = self._ask_student(images)
+        student = self.ask_student(images)
         index = torch.arange(len(target), device=target.device) if index is None else index
         batch = clear_shares(Batch(target, index, epoch, soft_target))
         # Losses are computed in float32: half precision loses the small differences they are made of.
@@ -235,7 +235,8 @@ class Distiller(nn.Module):
         warmup = self.warmups.get(name, 0.0)
         return min(1.0, (epoch + 1) / warmup) if warmup > 0 else 1.0
 
-    def _ask_student(self, images: Tensor) -> Outputs:
+    def ask_student(self, images: Tensor) -> Outputs:
+        """Return the student's answer to the views that the method asks for, one after another."""
         # A pass for each view, so that batch statistics are those of one view, as in the papers with two.
         wanted, views = _find_wanted(self.method.student_reads), images.chunk(len(self.method.views))
         answers: list[Outputs] = [self.student(view, **wanted) for view in views]

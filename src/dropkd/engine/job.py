@@ -56,6 +56,10 @@ class Job:
             # A last batch of few images makes batch statistics, and losses over a batch, worthless.
             drop_last=len(self.data.train) >= config.training.batch_size,
             sampling=config.data.sampling,
+            distinct_views=config.data.distinct_views,
+            # What depends on the whole batch, or comes several times in an epoch, is the same only if all of it is.
+            repeats_epochs=bool(config.training.mixup or config.training.cutmix or config.data.sampling != "shuffle"),
+            view_seed=config.view_seed,
         )
         if self.unlabelled is None:
             return labelled
@@ -67,6 +71,8 @@ class Job:
             seed=config.seed,
             views=views,
             first=len(self.data.train),
+            distinct_views=config.data.distinct_views,
+            view_seed=config.view_seed,
         )
         return MixedLoader(labelled, others, ratio=config.data.unlabelled_ratio, workers=config.data.workers)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from dropkd.contracts import NO_LABEL
 from dropkd.functional.labels import find_labelled
 
-__all__ = ["choose_labels", "mix_batch"]
+__all__ = ["choose_labels", "mix_batch", "mix_images"]
 
 
 def mix_batch(
@@ -47,20 +47,32 @@ def mix_batch(
         The mixed images in float 0..1 where they were uint8 (else in their own range), and (B, K) shares of classes or
         labels, all -1 for an image without a label.
     """
+    images, share = _mix(images, target, mixup, cutmix, seed, epoch, step)
+    known, pairing = find_labelled(target), _pair_up(target)
+    marks = (target if target.ndim == 2 else F.one_hot(target.clamp(min=0), num_classes)).to(images.dtype)
+    shares = marks * share + marks[pairing] * (1 - share)
+    return images, torch.where(known[:, None], shares, NO_LABEL)
+
+
+def mix_images(
+    images: Tensor, target: Tensor, *, mixup: float, cutmix: float, seed: int, epoch: int, step: int
+) -> Tensor:
+    """Return the very images that :func:`mix_batch` returns; as they are where both are off."""
+    return _mix(images, target, mixup, cutmix, seed, epoch, step)[0] if mixup or cutmix else images
+
+
+def _mix(
+    images: Tensor, target: Tensor, mixup: float, cutmix: float, seed: int, epoch: int, step: int
+) -> tuple[Tensor, float]:
+    """Return the mixed images and each one's own share in itself."""
     generator = torch.Generator().manual_seed(((seed * 1_000_003 + epoch) * 1_000_003 + step) % 2**63)
     use_cutmix = cutmix > 0 and (mixup <= 0 or torch.rand((), generator=generator).item() < 0.5)
     share = _draw_beta(cutmix if use_cutmix else mixup, generator)
     images = images.float().div(255) if images.dtype == torch.uint8 else images
-    pairing = _pair_up(target)
-    partner = images[pairing.to(images.device)]
+    partner = images[_pair_up(target).to(images.device)]
     if use_cutmix:
-        images, share = _paste_box(images, partner, share, generator)
-    else:
-        images = images * share + partner * (1 - share)
-    known = find_labelled(target)
-    marks = target if target.ndim == 2 else F.one_hot(target.clamp(min=0), num_classes)
-    shares = marks.to(images.dtype) * share + marks.to(images.dtype)[pairing] * (1 - share)
-    return images, torch.where(known[:, None], shares, NO_LABEL)
+        return _paste_box(images, partner, share, generator)
+    return images * share + partner * (1 - share), share
 
 
 def choose_labels(target: Tensor, soft_target: Tensor) -> Tensor:

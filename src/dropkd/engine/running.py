@@ -12,6 +12,7 @@ from torch import nn
 from dropkd.config import Config, MethodConfig, dump_config, load_config, update_config
 from dropkd.data import absolute_source
 from dropkd.engine.augmentation import fit_padding
+from dropkd.engine.caching import open_cache
 from dropkd.engine.job import Job
 from dropkd.engine.journal import Journal
 from dropkd.engine.loggers import make_logger
@@ -152,6 +153,7 @@ def _make_training(job: Job, folder: Path, observer: Observer) -> Training:
         observer,
         job.data.train.fingerprint(),
         job.unlabelled.split.fingerprint() if job.unlabelled is not None else None,
+        open_cache(job, loader, observer),
     )
 
 

@@ -70,7 +70,7 @@ def prepare_job(
     if data is None:
         data = open_data(
             config.data.path,
-            seed=config.seed,
+            seed=config.split_seed,
             validation_fraction=config.data.validation_fraction,
             skip_unreadable=config.data.skip_unreadable,
             progress=partial(observer.on_phase, "Reading images"),

@@ -12,8 +12,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from dropkd.contracts import Outputs
 from dropkd.data import EvalLoader, LoadedBatch, MixedLoader, TrainLoader
 from dropkd.engine.averaging import average_weights
+from dropkd.engine.caching import CachedTeacher
 from dropkd.engine.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from dropkd.engine.distiller import Distiller, Losses
 from dropkd.engine.evaluation import Answers, answer_split, score_answers
@@ -78,6 +80,7 @@ class Training:
         observer: who is told.
         data_sha256: fingerprint of the training images, so that a run is not resumed on others.
         unlabelled_sha256: the same of the unlabelled images, None without any.
+        cached: the teacher's answers from disk; None asks the teacher itself.
     """
 
     def __init__(
@@ -93,10 +96,12 @@ class Training:
         observer: Observer,
         data_sha256: str,
         unlabelled_sha256: str | None = None,
+        cached: CachedTeacher | None = None,
     ) -> None:
         self.config, self.folder, self.fabric, self.observer = config, folder, fabric, observer
         self.train_loader, self.val_loader, self.val_teacher = train_loader, val_loader, val_teacher
         self.device, self.data_sha256, self.unlabelled_sha256 = fabric.device, data_sha256, unlabelled_sha256
+        self.cached = cached
         self.distiller = distiller.to(self.device)
         self.finetuning, self.optimizer = finetuning, make_optimizer(finetuning)
         self.wrapped, self.fabric_optimizer = fabric.setup(self.distiller, self.optimizer)
@@ -168,7 +173,8 @@ class Training:
         update, position_in_update = divmod(position.step, training.accumulate)
         is_last = position_in_update == training.accumulate - 1 or position.step == len(self.train_loader) - 1
         self.schedule.apply(self.optimizer, position.epoch * self.updates_per_epoch + update)
-        losses: Losses = self.wrapped(images, target, batch.index.to(self.device), position.epoch, soft_target)
+        answer = None if self.cached is None else self._recall(self.cached, batch)
+        losses: Losses = self.wrapped(images, target, batch.index.to(self.device), position.epoch, soft_target, answer)
         # The last update of an epoch may hold fewer batches; each counts by its share of that update.
         batches = min(training.accumulate, len(self.train_loader) - update * training.accumulate)
         with self.fabric.no_backward_sync(self.wrapped, enabled=not is_last):
@@ -187,6 +193,10 @@ class Training:
                 self.averaged.update_parameters(self.distiller.student)
         return losses
 
+    def _recall(self, cached: CachedTeacher, batch: LoadedBatch) -> Outputs:
+        """Return the teacher's answer to a batch from disk."""
+        return cached.answer(batch, self.position.step).apply(lambda t: t.to(self.device, non_blocking=True))
+
     def _to_device(self, batch: LoadedBatch) -> tuple[Tensor, Tensor, Tensor | None]:
         training, position = self.config.training, self.position
         memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
@@ -197,7 +207,7 @@ class Training:
         # The labels as they lie in the processor's memory: who is mixed with whom must not wait for a GPU.
         images, soft_target = mix_batch(
             images, batch.target, self.distiller.student.shapes.logits, mixup=training.mixup, cutmix=training.cutmix,
-            seed=self.config.seed, epoch=position.epoch, step=position.step,
+            seed=self.config.seed, epoch=self.train_loader.order_of(position.epoch), step=position.step,
         )  # fmt: skip
         soft_target = soft_target.to(self.device, non_blocking=True)
         return images, choose_labels(target, soft_target), soft_target

@@ -132,7 +132,7 @@ def _load_frames(opened: Run, network: TappedNetwork) -> Tensor:
     config = opened.config
     data = open_data(
         config.data.path,
-        seed=config.seed,
+        seed=config.split_seed,
         validation_fraction=config.data.validation_fraction,
         skip_unreadable=config.data.skip_unreadable,
     )

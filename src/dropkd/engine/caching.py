@@ -1,0 +1,147 @@
+"""A run's teacher, asked once: its cache built where that pays, compared with the teacher, and read in every step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from dropkd.config import Config, update_config
+from dropkd.contracts import Outputs
+from dropkd.data import LoadedBatch, MixedLoader, TrainLoader
+from dropkd.engine.cache_plan import CachePlan, ask_teacher, plan_cache
+from dropkd.engine.cache_rows import Rows, by_image
+from dropkd.engine.job import Job
+from dropkd.engine.observer import Observer
+from dropkd.engine.setup import prepare_job
+from dropkd.errors import ConfigError, DropKDError
+from dropkd.teacher_cache import CacheFolder, CacheReader, Part, Questions, build_cache, build_shard
+from dropkd.teacher_cache.building import split_answer
+from dropkd.teacher_cache.encoding import decode_part, encode_part
+
+__all__ = ["CachedTeacher", "build_for", "make_cache", "open_cache"]
+
+
+class CachedTeacher:
+    """Answers as the teacher does, from disk.
+
+    Args:
+        reader: of the cache.
+        rows: how its answers are numbered.
+    """
+
+    def __init__(self, reader: CacheReader, rows: Rows) -> None:
+        self.reader = reader
+        self.rows = rows
+
+    def answer(self, batch: LoadedBatch, step: int) -> Outputs:
+        """Return the teacher's answer to the ``step``-th batch of an epoch, on the CPU."""
+        return self.reader.read(self.rows.find(batch, step), batch.view.numpy())
+
+
+def open_cache(job: Job, loader: TrainLoader | MixedLoader, observer: Observer) -> CachedTeacher | None:
+    """Return the teacher's answers from disk, built first where that pays; None where the teacher is to be asked.
+
+    Raises:
+        ConfigError: a cache is asked for that can't be.
+    """
+    plan = plan_cache(job, loader, observer)
+    if plan is None or (job.config.cache.mode == "auto" and not plan.pays):
+        return None
+    observer.on_message(plan.describe())
+    try:
+        cache = make_cache(job, plan, observer)
+    except ConfigError:
+        raise
+    except (DropKDError, OSError) as error:
+        observer.on_warning(f"{error} The run goes on with the teacher itself.")
+        return None
+    questions = _question(job, plan.rows, here=True)
+    weight = ask_teacher(job, next(plan.rows.pictures(0, 0, plan.rows.step))).classifier
+    teacher = job.distiller.teacher
+    reader = CacheReader(
+        cache,
+        mend=lambda shard: build_shard(cache, shard, questions),
+        classifier=None if weight is None else weight.detach().float().cpu(),
+        maps=len(teacher.shapes.maps) if teacher is not None else 0,
+    )
+    problem = _compare(job, plan, reader, questions)
+    if problem is not None:
+        observer.on_warning(
+            f"The teacher cache {str(cache.path)!r} does not answer as the teacher does ({problem}): remove that "
+            "folder. The run goes on with the teacher itself."
+        )
+        return None
+    return CachedTeacher(reader, plan.rows)
+
+
+def make_cache(job: Job, plan: CachePlan, observer: Observer) -> CacheFolder:
+    """Return a plan's cache with all its views, computed where they are not there yet.
+
+    Raises:
+        CacheFullError: no space is left.
+        OSError: its folder can't be written.
+    """
+    source = job.config.teacher.source if job.config.teacher is not None else ""
+    labels = {
+        "teacher": source,
+        "student": job.config.student.name,
+        "data": str(job.data.root),
+        "method": job.config.method.name,
+    }
+    cache = CacheFolder.create(
+        plan.root, plan.key, plan.parts, rows=plan.rows.count, step=plan.rows.step, labels=labels
+    )
+    build_cache(cache, plan.views, _question(job, plan.rows), progress=partial(observer.on_phase, "Asking the teacher"))
+    return cache
+
+
+def build_for(config: Config, observer: Observer) -> Path:
+    """Build the cache of a configuration, whether it pays or not, and return its folder.
+
+    Raises:
+        ConfigError: the method has no teacher, or one whose answers can't be kept.
+    """
+    job = prepare_job(update_config(config, {"cache.mode": "on"}), observer)
+    plan = plan_cache(job, job.train_loader(), observer)
+    if plan is None:
+        raise ConfigError(f"{config.method.name} asks no teacher, so there is nothing to keep.")
+    observer.on_message(plan.describe())
+    return make_cache(job, plan, observer).path
+
+
+def _question(job: Job, rows: Rows, *, here: bool = False) -> Questions:
+    kinds = len(job.distiller.method.views)
+
+    def ask(view: int, start: int, stop: int) -> Iterator[Outputs]:
+        for pictures in rows.pictures(view, start, stop, here=here):
+            answer = ask_teacher(job, pictures)._replace(classifier=None)
+            yield answer.apply(lambda values: by_image(values, kinds))
+
+    return Questions(ask)
+
+
+def _compare(job: Job, plan: CachePlan, reader: CacheReader, questions: Questions) -> str | None:
+    """Return in which part some random entries differ from what the teacher says now, or None."""
+    step, generator = plan.rows.step, np.random.default_rng()
+    for _ in range(job.config.cache.compared):
+        view = int(generator.integers(plan.views))
+        start = int(generator.integers(-(-plan.rows.count // step))) * step
+        stop = min(start + step, plan.rows.count)
+        for live in questions.ask(view, start, stop):
+            kept = split_answer(reader.read(np.arange(start, start + len(live.logits)), view))
+            for part in plan.parts:
+                expected = decode_part(
+                    part, encode_part(part, split_answer(live)[part.name], reader.basis), reader.basis
+                )
+                scale = float(expected.abs().max()) + 1e-6
+                if not float((kept[part.name] - expected).abs().max()) <= _tolerance(part) * scale:
+                    return f"{part.name} of row {start} in view {view}"
+    return None
+
+
+def _tolerance(part: Part) -> float:
+    """Return what rounding may change: a batch of another size, and one level of the numbers that are kept."""
+    return 2e-2 if part.encoding.number == "int8" else 5e-3
