@@ -237,12 +237,12 @@ class CacheFolder:
 
 
 def cache_root(given: str | Path | None = None) -> Path:
-    """Return the folder of all caches: the given one, that of ``DROPKD_CACHE``, or the user's cache folder."""
+    """Return the folder of all caches: the given one, or ``teachers`` in ``DROPKD_CACHE`` or the user's cache folder."""
     if given is not None:
         return Path(given).expanduser()
     own = os.environ.get("DROPKD_CACHE")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(own).expanduser() if own else home / "dropkd" / "teachers"
+    return (Path(own).expanduser() if own else home / "dropkd") / "teachers"
 
 
 def list_caches(root: Path) -> list[CacheFolder]:
