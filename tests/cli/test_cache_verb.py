@@ -23,7 +23,7 @@ def cache(cli: Cli, photos: Path, teacher_run: Path, monkeypatch: pytest.MonkeyP
         "cache", "build", photos, "-t", teacher_run, "--student", "cifar_resnet8", "--views", 2, "--method", "kd"
     )
     assert code == 0, said
-    (built,) = list_caches(Path("caches"))
+    (built,) = list_caches(Path("caches/teachers"))
     assert built.path.name in shown
     return built
 

@@ -49,8 +49,9 @@ def teacher(clothes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def distil(clothes: Path, teacher: Path, tmp_path: Path) -> Callable[..., dropkd.Run]:
     def run(name: str, method: str = "dropkd", observer: Observer | None = None, **settings: Any) -> dropkd.Run:
         keys = {key.replace("__", "."): value for key, value in settings.items()}
+        source = keys.pop("teacher.source", "{0}").format(teacher)
         return dropkd.distill(
-            clothes, teacher=teacher, student="cifar_resnet8", method=method, output=tmp_path / name, epochs=3,
+            clothes, teacher=source, student="cifar_resnet8", method=method, output=tmp_path / name, epochs=3,
             batch_size=16, teacher_check="off", observer=observer,
             settings={"cache.folder": str(tmp_path / "caches"), "threads": 1, **keys},
         )  # fmt: skip
@@ -71,6 +72,8 @@ def losses_of(run: dropkd.Run) -> list[float]:
         ("reviewkd", {}),
         ("kd", {"training.mixup": 0.4, "training.cutmix": 1.0}),
         ("kd+at", {"data.sampling": "balanced"}),
+        ("rkd", {"teacher.each": True, "teacher.source": "ensemble:{0}+{0}"}),
+        ("dropkd", {"teacher.each": True, "teacher.source": "ensemble:{0}+{0}"}),
         ("kd", {"data.erase_probability": 0.5, "data.color_jitter": 0.3, "data.workers": 0}),
     ],
 )

@@ -71,7 +71,7 @@ def assert_right(reader: CacheReader, rows: list[int], view: int) -> None:
 
 def test_what_was_built_is_read_in_any_order(cache: CacheFolder) -> None:
     assert build_cache(cache, 2, Questions(ask)) == 2 * ROWS
-    reader = CacheReader(CacheFolder(cache.path), maps=2)
+    reader = CacheReader(CacheFolder(cache.path), template=answers(0, 0, 1))
     assert_right(reader, [22, 0, 6, 7, 7, 13], 1)
     assert_right(reader, list(range(ROWS)), 0)
     assert reader.read(np.array([3]), 0).maps[0].numel() == 0
@@ -107,14 +107,14 @@ def test_a_flipped_byte_is_found_wherever_it_is_and_the_shard_is_computed_anew(c
         damaged[place] ^= 0x10
         path.write_bytes(bytes(damaged))
         with pytest.raises(DataError, match="damaged"):
-            CacheReader(cache, maps=2).read(np.array([8]), 0)
+            CacheReader(cache, template=answers(0, 0, 1)).read(np.array([8]), 0)
     mended = []
 
     def mend(shard: folder.Shard) -> None:
         mended.append(shard.number)
         build_shard(cache, shard, Questions(ask))
 
-    assert_right(CacheReader(cache, mend=mend, maps=2), list(range(ROWS)), 0)
+    assert_right(CacheReader(cache, mend=mend, template=answers(0, 0, 1)), list(range(ROWS)), 0)
     assert mended == [1]
 
 
@@ -124,7 +124,7 @@ def test_a_shard_that_was_cut_short_or_removed_is_computed_anew(cache: CacheFold
     first.write_bytes(first.read_bytes()[:-30])
     second.unlink()
     assert [s.number for s in cache.missing(1)] == [1]
-    reader = CacheReader(cache, mend=lambda shard: build_shard(cache, shard, Questions(ask)), maps=2)
+    reader = CacheReader(cache, mend=lambda shard: build_shard(cache, shard, Questions(ask)), template=answers(0, 0, 1))
     assert_right(reader, list(range(ROWS)), 0)
 
 
@@ -145,7 +145,7 @@ def test_a_full_disk_is_said_and_leaves_what_was_written_right(
     assert [s.number for s in cache.missing(1)] == [2, 3]
     monkeypatch.setattr(folder, "write_shard", written)
     build_cache(cache, 1, Questions(ask))
-    assert_right(CacheReader(cache, maps=2), list(range(ROWS)), 0)
+    assert_right(CacheReader(cache, template=answers(0, 0, 1)), list(range(ROWS)), 0)
 
 
 def _ask_slowly(view: int, start: int, stop: int) -> Iterator[Outputs]:
@@ -174,7 +174,7 @@ def test_a_builder_that_is_killed_leaves_nothing_wrong_and_another_goes_on(cache
         index.write('\n{"view": 0, "sh')
     assert build_cache(cache, 3, Questions(ask)) <= 3 * ROWS - 7 * (min(known, 12) - 1)
     for view in range(3):
-        assert_right(CacheReader(cache, maps=2), list(range(ROWS)), view)
+        assert_right(CacheReader(cache, template=answers(0, 0, 1)), list(range(ROWS)), view)
 
 
 def test_two_builders_share_the_work_without_harm(cache: CacheFolder) -> None:
@@ -187,7 +187,7 @@ def test_two_builders_share_the_work_without_harm(cache: CacheFolder) -> None:
     assert [builder.exitcode for builder in builders] == [0, 0]
     records = [json.loads(line) for line in (cache.path / "shards.jsonl").read_text().splitlines() if line]
     assert sorted((r["view"], r["shard"]) for r in records) == [(v, s) for v in range(2) for s in range(4)]
-    assert_right(CacheReader(cache, maps=2), list(range(ROWS)), 1)
+    assert_right(CacheReader(cache, template=answers(0, 0, 1)), list(range(ROWS)), 1)
 
 
 def test_a_builder_that_shall_not_wait_is_told_that_another_is_at_work(cache: CacheFolder) -> None:
@@ -238,5 +238,5 @@ def test_the_caches_place_is_the_users_choice(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_root() == tmp_path / "xdg" / "dropkd" / "teachers"
     monkeypatch.setenv("DROPKD_CACHE", str(tmp_path / "own"))
-    assert cache_root() == tmp_path / "own"
+    assert cache_root() == tmp_path / "own" / "teachers"
     assert cache_root(tmp_path / "given") == tmp_path / "given"

@@ -29,7 +29,7 @@ app = typer.Typer(
 _Folder = Annotated[
     Path | None,
     typer.Option(
-        "--folder", metavar="FOLDER", help="Of all caches. Default: $DROPKD_CACHE, or ~/.cache/dropkd/teachers."
+        "--folder", metavar="FOLDER", help="Of all caches. Default: teachers in $DROPKD_CACHE or ~/.cache/dropkd."
     ),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -206,7 +206,8 @@ class CacheConfig(_Section):
     Args:
         mode: ``auto`` takes a cache that is there, and builds one where ``data.distinct_views`` makes that cheaper
             than asking the teacher in every step; ``on`` builds one in any case; ``off`` asks in every step.
-        folder: of all caches; None: that of the environment's ``DROPKD_CACHE``, or ``~/.cache/dropkd/teachers``.
+        folder: of all caches; None: ``teachers`` in the environment's ``DROPKD_CACHE``, or in
+            ``~/.cache/dropkd``.
         number: what maps are kept in; ``int8`` has a scale for each image and channel. Logits and embeddings are kept
             in float16, or in float32 where maps are.
         channels: principal components that the maps' channels are reduced to; None keeps them as they are.

@@ -7,13 +7,14 @@ import hashlib
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from dropkd.config import CacheConfig
 from dropkd.contracts import Batch, Outputs
 from dropkd.data import LoadedBatch, MixedLoader, TrainLoader
 from dropkd.engine.cache_rows import Rows, choose_rows
@@ -168,12 +169,7 @@ def _choose_parts(job: Job, sample: LoadedBatch) -> tuple[Part, ...]:
         return found
 
     tensors = split_answer(answer)
-    plain = Encoding("float32" if config.number == "float32" else "float16")
-    classes = answer.logits.shape[1]
-    top = config.top_logits if config.top_logits is not None and config.top_logits < classes else None
-    parts = [Part("logits", (classes,), Encoding(plain.number, top=top))]
-    if "embedding" in distiller.method.teacher_reads and answer.embedding.shape[1]:
-        parts.append(Part("embedding", tuple(answer.embedding.shape[1:]), plain))
+    parts = _choose_vectors(tensors, config, with_embedding="embedding" in distiller.method.teacher_reads)
     grids = [(height, width) for _, height, width in distiller.student.shapes.maps]
     for name, use in find_map_uses(terms, answer, grids).items():
         if use is not None:
@@ -181,6 +177,20 @@ def _choose_parts(job: Job, sample: LoadedBatch) -> tuple[Part, ...]:
             channels = config.channels if config.channels is not None and config.channels < shape[0] else None
             parts.append(Part(name, shape, Encoding(config.number, None if use == shape[1:] else use, channels)))
     return tuple(parts)
+
+
+def _choose_vectors(tensors: Mapping[str, Tensor], config: CacheConfig, *, with_embedding: bool) -> list[Part]:
+    """Return the logits, and the embeddings where they are wanted, of the teacher and of an ensemble's members."""
+    plain = Encoding("float32" if config.number == "float32" else "float16")
+    parts = []
+    for name, values in tensors.items():
+        kind, width = name.rpartition(".")[2], values.shape[1]
+        if kind == "logits":
+            top = config.top_logits if config.top_logits is not None and config.top_logits < width else None
+            parts.append(Part(name, (width,), replace(plain, top=top)))
+        elif kind == "embedding" and with_embedding and width:
+            parts.append(Part(name, (width,), plain))
+    return parts
 
 
 def _make_key(job: Job, teacher: Network, rows: Rows, parts: tuple[Part, ...]) -> CacheKey:

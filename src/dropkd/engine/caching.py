@@ -59,13 +59,11 @@ def open_cache(job: Job, loader: TrainLoader | MixedLoader, observer: Observer) 
         observer.on_warning(f"{error} The run goes on with the teacher itself.")
         return None
     questions = _question(job, plan.rows, here=True)
-    weight = ask_teacher(job, next(plan.rows.pictures(0, 0, plan.rows.step))).classifier
-    teacher = job.distiller.teacher
+    template = ask_teacher(job, next(plan.rows.pictures(0, 0, plan.rows.step)))
     reader = CacheReader(
         cache,
         mend=lambda shard: build_shard(cache, shard, questions),
-        classifier=None if weight is None else weight.detach().float().cpu(),
-        maps=len(teacher.shapes.maps) if teacher is not None else 0,
+        template=template.apply(lambda values: values.detach().cpu()),
     )
     problem = _compare(job, plan, reader, questions)
     if problem is not None:
@@ -117,10 +115,16 @@ def _question(job: Job, rows: Rows, *, here: bool = False) -> Questions:
 
     def ask(view: int, start: int, stop: int) -> Iterator[Outputs]:
         for pictures in rows.pictures(view, start, stop, here=here):
-            answer = ask_teacher(job, pictures)._replace(classifier=None)
+            answer = _without_classifiers(ask_teacher(job, pictures))
             yield answer.apply(lambda values: by_image(values, kinds))
 
     return Questions(ask)
+
+
+def _without_classifiers(answer: Outputs) -> Outputs:
+    """Return what of an answer belongs to the images."""
+    members = tuple(_without_classifiers(member) for member in answer.members)
+    return answer._replace(classifier=None, members=members)
 
 
 def _compare(job: Job, plan: CachePlan, reader: CacheReader, questions: Questions) -> str | None:

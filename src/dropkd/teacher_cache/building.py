@@ -15,7 +15,7 @@ from dropkd.errors import DropKDError
 from dropkd.teacher_cache.encoding import Part, encode_part
 from dropkd.teacher_cache.folder import CacheFolder, Shard
 
-__all__ = ["CacheFullError", "Questions", "build_cache", "build_shard", "split_answer"]
+__all__ = ["CacheFullError", "Questions", "build_cache", "build_shard", "member_prefix", "split_answer"]
 
 # Rows whose maps decide the principal components.
 _BASIS_ROWS = 2_048
@@ -89,9 +89,19 @@ def build_shard(cache: CacheFolder, shard: Shard, questions: Questions) -> None:
         raise
 
 
+def member_prefix(number: int) -> str:
+    """Return what the names of an ensemble's member begin with."""
+    return f"member{number}."
+
+
 def split_answer(answer: Outputs) -> dict[str, Tensor]:
-    """Return the tensors of an answer by the names of their parts."""
-    return {
+    """Return the tensors of an answer by the names of their parts; an ensemble's members have their number before."""
+    members = {
+        f"{member_prefix(number)}{name}": values
+        for number, member in enumerate(answer.members)
+        for name, values in split_answer(member).items()
+    }
+    return members | {
         "logits": answer.logits,
         "embedding": answer.embedding,
         **{f"map{number}": values for number, values in enumerate(answer.maps)},

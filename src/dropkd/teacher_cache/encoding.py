@@ -58,7 +58,7 @@ class Part:
         spatial, encoding = len(self.shape) == 3, self.encoding
         if not spatial and (encoding.number == "int8" or encoding.grid or encoding.channels):
             raise ConfigError(f"{self.name} is no map: it can't be pooled, reduced or kept in int8.")
-        if encoding.top is not None and self.name != "logits":
+        if encoding.top is not None and self.name.rpartition(".")[2] != "logits":
             raise ConfigError(f"{self.name} has no largest logits to keep.")
 
     @property

@@ -237,7 +237,7 @@ class CacheFolder:
 
 
 def cache_root(given: str | Path | None = None) -> Path:
-    """Return the folder of all caches: the given one, or ``teachers`` in ``DROPKD_CACHE`` or the user's cache folder."""
+    """Return the folder of all caches: the given one, or ``teachers`` in ``DROPKD_CACHE`` or ``~/.cache/dropkd``."""
     if given is not None:
         return Path(given).expanduser()
     own = os.environ.get("DROPKD_CACHE")

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from dropkd.contracts import Outputs
 from dropkd.errors import DropKDError
+from dropkd.teacher_cache.building import member_prefix
 
 __all__ = ["MapUse", "find_map_uses"]
 
@@ -35,6 +36,10 @@ def find_map_uses(terms: Terms, answer: Outputs, grids: Collection[tuple[int, in
     """
     expected = terms(answer)
     uses: dict[str, MapUse] = {}
+    for number, member in enumerate(answer.members):
+        of_member = partial(_ask_with_member, terms, answer, number)
+        found = find_map_uses(of_member, member, grids)
+        uses |= {f"{member_prefix(number)}{name}": use for name, use in found.items()}
     for kind, values in (("map", answer.maps), ("preactivation", answer.preactivations)):
         for number, value in enumerate(values):
             put = partial(_put, answer, kind, number)
@@ -50,6 +55,13 @@ def find_map_uses(terms: Terms, answer: Outputs, grids: Collection[tuple[int, in
                 (grid for grid in smaller if _is_same(terms, put(F.adaptive_avg_pool2d(value, grid)), expected)), own
             )
     return uses
+
+
+def _ask_with_member(terms: Terms, answer: Outputs, number: int, member: Outputs) -> Mapping[str, Tensor]:
+    """Return the terms where one of an ensemble's members answers so."""
+    members = list(answer.members)
+    members[number] = member
+    return terms(answer._replace(members=tuple(members)))
 
 
 def _put(answer: Outputs, kind: str, number: int, value: Tensor) -> Outputs:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dropkd.contracts import Outputs
 from dropkd.errors import DataError
+from dropkd.teacher_cache.building import member_prefix
 from dropkd.teacher_cache.encoding import decode_part
 from dropkd.teacher_cache.folder import CacheFolder, Shard
 from dropkd.teacher_cache.shards import map_shard
@@ -30,22 +31,20 @@ class CacheReader:
     Args:
         cache: the folder.
         mend: computes a shard anew; None where nobody can.
-        classifier: weight of the teacher's classifier, which belongs to every answer.
-        maps: how many maps an answer has; those that are not kept are empty.
+        template: any answer of the teacher's, which says how many maps and members it has; maps that are not kept are
+            empty. Its classifiers' weights belong to every answer.
     """
 
     def __init__(
         self,
         cache: CacheFolder,
         *,
+        template: Outputs,
         mend: Callable[[Shard], None] | None = None,
-        classifier: Tensor | None = None,
-        maps: int = 0,
     ) -> None:
         self.cache = cache
         self.mend = mend
-        self.classifier = classifier
-        self.maps = maps
+        self.template = template
         self.basis = cache.basis()
         self._open: OrderedDict[tuple[int, int], dict[str, NDArray[np.generic]]] = OrderedDict()
         self._checked: set[tuple[int, int]] = set()
@@ -73,20 +72,7 @@ class CacheReader:
             for name, target in columns.items():
                 target[torch.from_numpy(places)] = torch.from_numpy(shard[name][within])
         tensors = {part.name: decode_part(part, columns, self.basis) for part in self.cache.parts}
-        empty = torch.empty(len(rows), 0)
-        return Outputs(
-            tensors.get("logits", empty),
-            self._stack(tensors, "map", len(rows)),
-            tensors.get("embedding", empty),
-            self.classifier,
-            self._stack(tensors, "preactivation", len(rows)),
-        )
-
-    def _stack(self, tensors: dict[str, Tensor], kind: str, rows: int) -> tuple[Tensor, ...]:
-        """Return the maps by their numbers; those that nobody reads are empty."""
-        if not any(name.startswith(kind) for name in tensors):
-            return ()
-        return tuple(tensors.get(f"{kind}{n}", torch.empty(rows, 0, 0, 0)) for n in range(self.maps))
+        return _assemble(tensors, self.template, len(rows))
 
     def _map(self, view: int, number: int) -> dict[str, NDArray[np.generic]]:
         key = (view, number)
@@ -113,3 +99,23 @@ class CacheReader:
             # Another process may have mended it meanwhile.
             if not self.cache.is_intact(shard):
                 self.mend(shard)
+
+
+def _assemble(tensors: dict[str, Tensor], template: Outputs, rows: int, prefix: str = "") -> Outputs:
+    """Return an answer like the template of what is kept; what nobody reads is empty."""
+    empty = torch.empty(rows, 0)
+
+    def stack(kind: str, count: int) -> tuple[Tensor, ...]:
+        return tuple(tensors.get(f"{prefix}{kind}{n}", torch.empty(rows, 0, 0, 0)) for n in range(count))
+
+    return Outputs(
+        tensors.get(f"{prefix}logits", empty),
+        stack("map", len(template.maps)),
+        tensors.get(f"{prefix}embedding", empty),
+        template.classifier,
+        stack("preactivation", len(template.preactivations)),
+        tuple(
+            _assemble(tensors, member, rows, f"{prefix}{member_prefix(number)}")
+            for number, member in enumerate(template.members)
+        ),
+    )
