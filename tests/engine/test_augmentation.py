@@ -81,6 +81,24 @@ def test_keys_stand_in_place_of_a_recipes_parts(configure: Callable[..., Config]
     assert (job.recipe.crop, job.recipe.crop_scale, job.recipe.flip) == ("resized", (0.08, 1.0), False)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data__augmentation": "cifar", "data__crop_padding": 0},
+        {"data__augmentation": "rand", "data__rand_ops": 0},
+        {"data__augmentation": "rand", "data__rand_magnitude": 0, "data__flip": False},
+        {"data__augmentation": "faces-scn", "data__erase_probability": 0.0, "data__flip_or_noise": False},
+    ],
+)
+def test_a_part_that_is_0_or_off_is_still_so_after_its_way_through_the_run_folder(
+    changes: dict[str, object], configure: Callable[..., Config]
+) -> None:
+    job = prepare_job(configure("plain", **changes), Observer())
+    for key, value in changes.items():
+        assert getattr(job.config.data, key.removeprefix("data__")) == value
+    assert choose_recipe(job.config.data, job.data, job.view_size) == job.recipe
+
+
 def test_a_part_without_effect_is_refused_before_training(configure: Callable[..., Config]) -> None:
     with pytest.raises(ConfigError, match="'crop_scale' counts where 'crop' is 'resized'"):
         prepare_job(configure("plain", data__augmentation="cifar", data__crop_scale=[0.1, 1.0]), Observer())

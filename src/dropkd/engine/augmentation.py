@@ -12,6 +12,9 @@ __all__ = ["choose_recipe", "fit_padding", "list_parts", "spell_out_recipe"]
 
 Size = tuple[int, int]
 
+# Parts that may be off.
+_SWITCHES = {"flip", "noise_probability", "flip_or_noise", "operations", "color_jitter", "erase_probability"}
+
 
 def choose_recipe(config: DataConfig, data: ImageData, view_size: Size) -> Recipe:
     """Return the recipe that a configuration names, with the parts that it gives in place of the recipe's own."""
@@ -20,7 +23,21 @@ def choose_recipe(config: DataConfig, data: ImageData, view_size: Size) -> Recip
 
 
 def list_parts(chosen: Recipe) -> dict[str, Any]:
-    """Return the parts of a recipe that count: no scale of a crop that only shifts, no switch that is off."""
+    """Return the parts of a recipe that do something, such as no scale of a crop that only shifts."""
+    off = (False, 0.0, "none")
+    return {
+        part: value for part, value in _parts_that_count(chosen).items() if part not in _SWITCHES or value not in off
+    }
+
+
+def spell_out_recipe(config: ResolvedConfig, chosen: Recipe) -> ResolvedConfig:
+    """Return the configuration with every part of the recipe that counts, so that it outlives a change of defaults."""
+    parts = {**dict.fromkeys(RECIPE_PARTS), **_parts_that_count(chosen)}
+    data = ResolvedData.model_validate({**config.data.model_dump(), **parts})
+    return config.model_copy(update={"data": data})
+
+
+def _parts_that_count(chosen: Recipe) -> dict[str, Any]:
     idle = {
         *(["crop_padding"] if chosen.crop != "shift" else []),
         *(["crop_scale", "crop_ratio"] if chosen.crop != "resized" else []),
@@ -28,17 +45,7 @@ def list_parts(chosen: Recipe) -> dict[str, Any]:
         *(["flip_or_noise"] if not chosen.noise_probability else []),
         *(["erase_scale"] if not chosen.erase_probability else []),
     }
-    parts = {part: getattr(chosen, part) for part in RECIPE_PARTS if part not in idle}
-    return {part: value for part, value in parts.items() if value not in (False, "none")}
-
-
-def spell_out_recipe(config: ResolvedConfig, chosen: Recipe) -> ResolvedConfig:
-    """Return the configuration with every part of the recipe that counts, so that it outlives a change of defaults."""
-    told = list_parts(chosen)
-    switches = ("flip", "noise_probability", "operations", "color_jitter", "erase_probability")
-    parts = {part: getattr(chosen, part) if part in told or part in switches else None for part in RECIPE_PARTS}
-    data = ResolvedData.model_validate({**config.data.model_dump(), **parts})
-    return config.model_copy(update={"data": data})
+    return {part: getattr(chosen, part) for part in RECIPE_PARTS if part not in idle}
 
 
 def fit_padding(config: ResolvedData, view_size: Size) -> ResolvedData:
