@@ -75,6 +75,7 @@ def _describe_comparison(runs: Sequence[RunRecord], output: Path) -> dict[str, A
     ordered = [run for group in groups for run in group.runs]
     configs = [group.runs[0].config for group in groups]
     return {
+        "headline": "mAP" if any(run.is_multi_label for run in runs) else "Accuracy",
         "title": f"{_name_groups(groups)} compared", "split_name": SPLIT_NAMES[split], "run_count": len(runs),
         "standing": describe_standing(groups, gains, split), "dots": draw_accuracies(groups, split),
         "group_rows": tabulate_groups(groups, gains, split), "run_rows": tabulate_runs(groups, gains, split, output),
@@ -97,7 +98,7 @@ def _common_split(runs: Sequence[RunRecord]) -> str:
     """Return the split that all runs with figures have figures of: test before val."""
     finished = [run for run in runs if run.split]
     for split in _SPLITS:
-        if finished and all(run.figure("splits", split, "accuracy") is not None for run in finished):
+        if finished and all(run.score(split) is not None for run in finished):
             return split
     return _SPLITS[-1]
 

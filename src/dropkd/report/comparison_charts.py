@@ -11,6 +11,7 @@ from dropkd.report.dots import Dot, draw_dots
 from dropkd.report.event_log import Points
 from dropkd.report.groups import Group
 from dropkd.report.numbers import Interval, Spread, wilson_interval
+from dropkd.report.pairing import accuracy_interval
 from dropkd.report.summary import SPLIT_NAMES
 from dropkd.report.wording import decimal, percent, whole_percent
 
@@ -34,13 +35,19 @@ def draw_accuracies(groups: Sequence[Group], split: str) -> Chart | None:
             "Large dots: mean over seeds, small ones: each seed. Whiskers: 95\u00a0% interval of the mean over seeds; "
             "with one seed, from the number of images."
         )
-    return draw_dots(f"Accuracy on the {SPLIT_NAMES[split]} images", dots, write=whole_percent, note=note)
+    name = "mAP" if _is_multi_label(groups) else "Accuracy"
+    return draw_dots(f"{name} on the {SPLIT_NAMES[split]} images", dots, write=whole_percent, note=note)
+
+
+def _is_multi_label(groups: Sequence[Group]) -> bool:
+    return any(group.runs[0].is_multi_label for group in groups)
 
 
 def draw_validation(groups: Sequence[Group]) -> tuple[Chart, ...]:
     """Draw accuracy and loss on the validation images over epochs: thin a seed, thick their mean."""
+    headline, name = ("map", "mAP") if _is_multi_label(groups) else ("accuracy", "accuracy")
     charts = (
-        draw_curves("Validation accuracy", _overlay(groups, "accuracy"), write=percent, write_tick=whole_percent),
+        draw_curves(f"Validation {name}", _overlay(groups, headline), write=percent, write_tick=whole_percent),
         draw_curves("Validation loss", _overlay(groups, "loss"), write=decimal),
         draw_curves(
             "Agreement with the teacher", _overlay(groups, "agreement"), write=percent, write_tick=whole_percent
@@ -73,6 +80,8 @@ def _mean_curve(curves: Sequence[Points]) -> Points:
 def _interval(group: Group, spread: Spread, split: str) -> Interval | None:
     if spread.interval is not None:
         return spread.interval
+    if group.runs[0].is_multi_label:
+        return next((accuracy_interval(run, split) for run in group.runs if run.score(split) is not None), None)
     images = next((n for run in group.runs if (n := run.figure("splits", split, "images"))), None)
     return wilson_interval(round(spread.mean * images), int(images)) if images else None
 
@@ -81,9 +90,10 @@ def _draw_teachers(groups: Sequence[Group], split: str) -> list[Dot]:
     """Return one dot for each teacher: runs that name the same source have the same."""
     found: dict[str, Dot] = {}
     for run in (run for group in groups for run in group.runs):
-        accuracy, images = run.figure("teacher", "splits", split, "accuracy"), run.figure("splits", split, "images")
+        accuracy, images = run.teacher_score(split), run.figure("splits", split, "images")
         if accuracy is not None and run.teacher_name not in found:
             interval = wilson_interval(round(accuracy * images), int(images)) if images else None
+            interval = None if run.is_multi_label else interval
             found[str(run.teacher_name)] = Dot("teacher", "teacher", accuracy, interval, percent(accuracy))
     if len(found) == 1:
         return list(found.values())

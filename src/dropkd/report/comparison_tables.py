@@ -92,7 +92,7 @@ def tabulate_runs(groups: Sequence[Group], gains: Sequence[Gain], split: str, ou
 
 
 def _describe_run(group: Group, run: RunRecord, gain: Difference | None, split: str, output: Path) -> RunRow:
-    accuracy, interval = run.figure("splits", split, "accuracy"), accuracy_interval(run, split)
+    accuracy, interval = run.score(split), accuracy_interval(run, split)
     selected = run.figure("selected", "epoch")
     return RunRow(
         label=group.label,
@@ -102,7 +102,7 @@ def _describe_run(group: Group, run: RunRecord, gain: Difference | None, split: 
         seed=_NOTHING if run.seed is None else str(run.seed),
         parameters=count(run.figure("student", "parameters")),
         epoch=_NOTHING if selected is None else str(int(selected) + 1),
-        validation=percent(run.figure("splits", "val", "accuracy")),
+        validation=percent(run.score("val")),
         main=Cell(percent(accuracy), interval_of_percents(interval) if interval else ""),
         gain=_difference_cell(gain) if gain else Cell(""),
         seconds=duration(run.figure("seconds")),

@@ -9,7 +9,7 @@ from dropkd.report.plane import SMALL
 from dropkd.report.run_record import RunRecord
 from dropkd.report.wording import decimal, percent, whole_percent
 
-__all__ = ["LOOKS", "CurveSection", "EpochRow", "draw_learning_curves", "tabulate_epochs"]
+__all__ = ["LOOKS", "CurveSection", "EpochRow", "draw_learning_curves", "name_epoch_columns", "tabulate_epochs"]
 
 # The classes of the style sheet for things without a colour of their own, in order.
 LOOKS = tuple(f"hue{k}" for k in range(1, 7))
@@ -32,28 +32,38 @@ class EpochRow:
     cells: tuple[str, ...]
 
 
-EPOCH_COLUMNS = ("Train loss", "Val loss", "Train accuracy", "Val accuracy", "Agreement, val", "Learning rate")
+_COLUMNS = ("Train loss", "Val loss", "Train accuracy", "Val accuracy", "Agreement, val", "Learning rate")
+_LABEL_COLUMNS = ("Train loss", "Val loss", "Train, all right", "Val, all right", "Val mAP", *_COLUMNS[-2:])
 
 
 def draw_learning_curves(run: RunRecord) -> CurveSection:
     """Draw what the log holds; charts without points are left out."""
     selected = _selected_epoch(run)
     mark = None if selected is None else float(selected + 1)
-    main = [_draw_accuracy(run, mark), _draw_loss(run, mark), _draw_agreement(run, mark)]
+    judged = _draw_precision(run, mark) if run.is_multi_label else _draw_accuracy(run, mark)
+    main = [judged, _draw_loss(run, mark), _draw_agreement(run, mark)]
+    if run.is_multi_label:
+        main.insert(1, _draw_matches(run, mark))
     main += [_draw_term_shares(run), _draw_weighted_terms(run), _draw_rate(run)]
     if not run.log.epochs:
         main.insert(0, _draw_loss_by_step(run))
     return CurveSection(tuple(c for c in main if c), _draw_raw_terms(run))
 
 
+def name_epoch_columns(run: RunRecord) -> tuple[str, ...]:
+    """Return the headings of :func:`tabulate_epochs`."""
+    return _LABEL_COLUMNS if run.is_multi_label else _COLUMNS
+
+
 def tabulate_epochs(run: RunRecord) -> list[EpochRow]:
     """Return the figures behind the curves."""
-    read = run.log.by_epoch
+    read, right = run.log.by_epoch, "exact_match" if run.is_multi_label else "accuracy"
     columns = [
         (dict(read("train", "loss")), decimal),
         (dict(read("val", "loss")), decimal),
-        (dict(read("train", "accuracy")), percent),
-        (dict(read("val", "accuracy")), percent),
+        (dict(read("train", right)), percent),
+        (dict(read("val", right)), percent),
+        *([(dict(read("val", "map")), percent)] if run.is_multi_label else []),
         (dict(read("val", "agreement")), percent),
         (dict(read("lr")), decimal),
     ]
@@ -81,6 +91,25 @@ def _draw_accuracy(run: RunRecord, mark: float | None) -> Chart | None:
         series.append(Series("teacher, validation", "teacher", [(0.0, teacher)], is_level=True))
     note = "Training accuracy is counted while the student learns, on altered images, so it can lie below validation."
     return draw_curves("Accuracy", series, write=percent, write_tick=whole_percent, mark=mark, note=note)
+
+
+def _draw_precision(run: RunRecord, mark: float | None) -> Chart | None:
+    series = [Series("validation", "student", run.log.by_epoch("val", "map"))]
+    if run.baseline is not None:
+        series.append(Series("trained alone, validation", "alone", run.baseline.log.by_epoch("val", "map")))
+    teacher = run.teacher_score("val")
+    if teacher is not None:
+        series.append(Series("teacher, validation", "teacher", [(0.0, teacher)], is_level=True))
+    return draw_curves("Mean average precision", series, write=percent, write_tick=whole_percent, mark=mark)
+
+
+def _draw_matches(run: RunRecord, mark: float | None) -> Chart | None:
+    series = [
+        Series("validation", "student", run.log.by_epoch("val", "exact_match")),
+        Series("training", "train", run.log.by_epoch("train", "exact_match")),
+    ]
+    note = "The share of images with all labels right and no other. Training images are altered."
+    return draw_curves("All labels right", series, write=percent, write_tick=whole_percent, mark=mark, note=note)
 
 
 def _draw_loss(run: RunRecord, mark: float | None) -> Chart | None:

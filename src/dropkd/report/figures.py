@@ -8,8 +8,9 @@ from typing import Any
 
 from dropkd.report.charts import Chart
 from dropkd.report.dots import Dot, draw_dots
-from dropkd.report.numbers import wilson_interval
+from dropkd.report.numbers import Interval, wilson_interval
 from dropkd.report.pairing import accuracy_interval
+from dropkd.report.precision import interval_of
 from dropkd.report.run_record import RunRecord
 from dropkd.report.summary import SPLIT_NAMES
 from dropkd.report.wording import decimal, interval_of_percents, percent, whole_percent
@@ -20,6 +21,10 @@ _METRICS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
     ("accuracy", "Accuracy", percent),
     ("top5_accuracy", "Top-5 accuracy", percent),
     ("uar", "Mean recall of the classes (UAR)", percent),
+    ("map", "Mean average precision (mAP)", percent),
+    ("micro_f1", "F1 of all labels together (micro)", percent),
+    ("macro_f1", "Mean F1 of the labels (macro)", percent),
+    ("exact_match", "All labels of an image right", percent),
     ("loss", "Cross-entropy", decimal),
     ("agreement", "Agreement with the teacher", percent),
 )
@@ -65,17 +70,24 @@ def accuracy_dots(run: RunRecord) -> Chart | None:
         return None
     images = int(run.figure("splits", split, "images") or 0)
     dots = []
-    teacher = run.figure("teacher", "splits", split, "accuracy")
+    teacher = run.teacher_score(split)
     if teacher is not None:
-        interval = wilson_interval(round(teacher * images), images) if images else None
+        interval = _teacher_interval(run, split, teacher, images)
         dots.append(Dot("teacher", "teacher", teacher, interval, percent(teacher)))
     name = "student" if run.method == "plain" else f"student, {run.method}"
     for record, title, look in ((run, name, "student"), (run.baseline, "same student, trained alone", "alone")):
-        accuracy = record.figure("splits", split, "accuracy") if record else None
+        accuracy = record.score(split) if record else None
         if record and accuracy is not None:
             dots.append(Dot(title, look, accuracy, accuracy_interval(record, split), percent(accuracy)))
-    title = f"Accuracy on the {SPLIT_NAMES[split]} images"
+    title = f"{'mAP' if run.is_multi_label else 'Accuracy'} on the {SPLIT_NAMES[split]} images"
     return draw_dots(title, dots, write=whole_percent, note="Whiskers: 95\u00a0% interval.")
+
+
+def _teacher_interval(run: RunRecord, split: str, score: float, images: int) -> Interval | None:
+    if run.is_multi_label:
+        answers = run.label_sets.get(split)
+        return None if answers is None or answers.teacher_draws is None else interval_of(answers.teacher_draws)
+    return wilson_interval(round(score * images), images) if images else None
 
 
 def _find_columns(run: RunRecord) -> dict[str, Any]:

@@ -43,8 +43,8 @@ class Group:
         return self.runs[0].method == "plain"
 
     def accuracies(self, split: str) -> list[float]:
-        """Return the accuracy of each finished run."""
-        found = (run.figure("splits", split, "accuracy") for run in self.runs)
+        """Return the accuracy, or mAP, of each finished run."""
+        found = (run.score(split) for run in self.runs)
         return [accuracy for accuracy in found if accuracy is not None]
 
     def spread(self, split: str) -> Spread | None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from dropkd.report.cards import build_cards, name_absent
 from dropkd.report.classes import build_confusion, describe_pairs, tabulate_classes
-from dropkd.report.curves import EPOCH_COLUMNS, draw_learning_curves, tabulate_epochs
+from dropkd.report.curves import draw_learning_curves, name_epoch_columns, tabulate_epochs
 from dropkd.report.figures import accuracy_dots, tabulate_figures
+from dropkd.report.label_classes import build_label_cards, tabulate_labels
 from dropkd.report.relabels import describe_relabels
 from dropkd.report.rendering import write_page
 from dropkd.report.run_record import RunRecord, read_run
@@ -20,6 +21,10 @@ from dropkd.report.wording import count, duration, percent
 __all__ = ["write_run_report"]
 
 
+# What only pages of one class an image, or only those of several labels, have.
+_NOTHING_SHOWN: dict[str, Any] = {
+    "confusion": None, "pairs": [], "classes": [], "class_total": 0, "labels": [], "label_total": 0,
+}  # fmt: skip
 _BEGINNINGS = {"True": "published weights", "False": "random weights"}
 
 
@@ -40,22 +45,12 @@ def write_run_report(run_folder: Path) -> Path:
 
 def _describe_run(run: RunRecord) -> dict[str, Any]:
     split = _answered_split(run)
-    answers = run.predictions[split] if split else None
-    classes, class_total = tabulate_classes(run, split) if split else ([], 0)
-    groups = build_cards(run, answers) if answers else []
-    gaps = [*run.gaps, *name_absent(run, groups), *_check_answers(run, split)]
-    shown = {
-        "split_name": SPLIT_NAMES.get(split or "", split),
-        "confusion": build_confusion(run, answers) if answers else None,
-        "pairs": describe_pairs(run, answers) if answers else [],
-        "classes": classes,
-        "class_total": class_total,
-        "groups": groups,
-    }
+    shown = _NOTHING_SHOWN | (_show_labels(run) if run.is_multi_label else _show_classes(run, split))
+    gaps = [*run.gaps, *name_absent(run, shown["groups"]), *_check_answers(run, split)]
     told = {
         "curves": draw_learning_curves(run),
         "epochs": tabulate_epochs(run),
-        "epoch_columns": EPOCH_COLUMNS,
+        "epoch_columns": name_epoch_columns(run),
         "relabels": describe_relabels(run),
         "settings": list_settings(run.config),
         "environment": list_environment(run),
@@ -64,6 +59,33 @@ def _describe_run(run: RunRecord) -> dict[str, Any]:
     }
     top = {"title": _title(run), "run": run, "summary": summarise(run), "facts": _list_facts(run), "gaps": gaps}
     return top | shown | told | {"dots": accuracy_dots(run), "figures": tabulate_figures(run)}
+
+
+def _show_classes(run: RunRecord, split: str | None) -> dict[str, Any]:
+    """Return the mistakes, the classes and the sample images where each image has one class."""
+    answers = run.predictions[split] if split else None
+    classes, class_total = tabulate_classes(run, split) if split else ([], 0)
+    return {
+        "split_name": SPLIT_NAMES.get(split or "", split),
+        "confusion": build_confusion(run, answers) if answers else None,
+        "pairs": describe_pairs(run, answers) if answers else [],
+        "classes": classes,
+        "class_total": class_total,
+        "groups": build_cards(run, answers) if answers else [],
+    }
+
+
+def _show_labels(run: RunRecord) -> dict[str, Any]:
+    """Return the labels and the sample images where an image has several; there is no confusion of one for another."""
+    places = [run.split or "test", "test", "val", *run.label_sets]
+    split = next((s for s in places if s in run.label_sets), None)
+    labels, total = tabulate_labels(run, split) if split else ([], 0)
+    return {
+        "split_name": SPLIT_NAMES.get(split or "", split),
+        "labels": labels,
+        "label_total": total,
+        "groups": build_label_cards(run, run.label_sets[split]) if split else [],
+    }
 
 
 def _title(run: RunRecord) -> str:

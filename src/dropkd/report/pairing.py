@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dropkd.report.label_sets import shared_images
 from dropkd.report.numbers import (
     IntArray,
     Interval,
@@ -14,6 +15,7 @@ from dropkd.report.numbers import (
     unpaired_margin,
     wilson_interval,
 )
+from dropkd.report.precision import interval_of
 from dropkd.report.predictions import Predictions
 from dropkd.report.run_record import RunRecord
 
@@ -22,19 +24,22 @@ __all__ = ["Difference", "accuracy_interval", "compare_runs", "same_test_set", "
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more of a split's images a run has right than another run.
+    """How much more of a split's images a run has right than another run, or by how much its mAP is higher.
 
     Args:
         split: the split.
-        value: difference of the accuracies, a fraction.
+        value: difference of the accuracies, or of mAP, a fraction.
         interval: its 95 % interval, from the sampling of images alone.
-        paired: the comparison image by image, or None where answers are missing and the interval is unpaired.
+        paired: the comparison image by image, or None where answers are missing and the interval is unpaired, and for
+            mAP, whose interval is that of images drawn for both runs alike.
+        is_map: whether it is one of mAP.
     """
 
     split: str
     value: float
     interval: Interval
     paired: PairedComparison | None
+    is_map: bool = False
 
     @property
     def verdict(self) -> str:
@@ -51,7 +56,9 @@ class Difference:
 
 def compare_runs(run: RunRecord, reference: RunRecord, split: str) -> Difference | None:
     """Compare a run with another on a split, or return None where there is nothing to compare."""
-    accuracy, other = run.figure("splits", split, "accuracy"), reference.figure("splits", split, "accuracy")
+    if run.is_multi_label or reference.is_multi_label:
+        return _compare_label_runs(run, reference, split)
+    accuracy, other = run.score(split), reference.score(split)
     first, second = run.predictions.get(split), reference.predictions.get(split)
     if first is not None and second is not None:
         rows, other_rows = shared_rows(first, second)
@@ -63,6 +70,18 @@ def compare_runs(run: RunRecord, reference: RunRecord, split: str) -> Difference
     images = int(run.figure("splits", split, "images") or 0)
     value, margin = accuracy - other, unpaired_margin((accuracy + other) / 2, images)
     return Difference(split, value, (value - margin, value + margin), None)
+
+
+def _compare_label_runs(run: RunRecord, reference: RunRecord, split: str) -> Difference | None:
+    """Compare two runs by mean average precision, its interval by drawing images from those that both answered."""
+    mine, other = run.score(split), reference.score(split)
+    first, second = run.label_sets.get(split), reference.label_sets.get(split)
+    if mine is None or other is None or first is None or second is None:
+        return None
+    rows, other_rows = shared_images(first, second)
+    if len(rows) < len(first.paths) or len(rows) < len(second.paths) or not np.array_equal(rows, other_rows):
+        return None
+    return Difference(split, mine - other, interval_of(first.student_draws - second.student_draws), None, is_map=True)
 
 
 def shared_rows(first: Predictions, second: Predictions) -> tuple[IntArray, IntArray]:
@@ -84,8 +103,11 @@ def same_test_set(run: RunRecord, other: RunRecord) -> bool:
 
 
 def accuracy_interval(run: RunRecord, split: str) -> Interval | None:
-    """Return the 95 % interval of the student's accuracy on a split, or None before there is one."""
-    accuracy, images = run.figure("splits", split, "accuracy"), run.figure("splits", split, "images")
+    """Return the 95 % interval of the student's accuracy, or mAP, on a split, or None before there is one."""
+    accuracy, images = run.score(split), run.figure("splits", split, "images")
     if accuracy is None or not images:
         return None
+    if run.is_multi_label:
+        answers = run.label_sets.get(split)
+        return None if answers is None else interval_of(answers.student_draws)
     return wilson_interval(round(accuracy * images), int(images))

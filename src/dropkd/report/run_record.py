@@ -7,7 +7,7 @@ import math
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dropkd.config.yaml_text import parse_yaml
 from dropkd.errors import ConfigError, DropKDError, RunError
 from dropkd.report.event_log import EventLog, read_event_log
+from dropkd.report.label_sets import LabelSets, holds_label_sets, read_label_sets
 from dropkd.report.predictions import Predictions, class_names, read_predictions
 
 if TYPE_CHECKING:
@@ -37,10 +38,11 @@ class RunRecord:
         log: ``metrics.jsonl``.
         metrics: ``metrics.json``; empty before the run has ended.
         environment: ``environment.json``; empty where it is missing.
-        predictions: the answers by split; empty where there are none yet.
+        predictions: the answers by split; empty where there are none yet, or where images have several labels.
         classes: names of the classes by number; None where nothing tells them.
         gaps: what is missing or unreadable, each a sentence.
         baseline: the plain run beside it, or None.
+        label_sets: the answers by split where images have several labels, else empty.
     """
 
     folder: Path
@@ -52,6 +54,30 @@ class RunRecord:
     classes: tuple[str, ...] | None
     gaps: tuple[str, ...]
     baseline: RunRecord | None
+    label_sets: Mapping[str, LabelSets] = field(default_factory=dict)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Return whether images have several labels, or none."""
+        return bool(self.metrics.get("multi_label")) or bool(self.log.by_epoch("train", "exact_match"))
+
+    @property
+    def headline(self) -> str:
+        """Return the key of the figure that a network is judged by."""
+        return "map" if self.is_multi_label else "accuracy"
+
+    @property
+    def headline_name(self) -> str:
+        """Return how that figure is called within a sentence."""
+        return "mAP" if self.is_multi_label else "accuracy"
+
+    def score(self, split: str) -> float | None:
+        """Return the student's figure on a split, or None."""
+        return self.figure("splits", split, self.headline)
+
+    def teacher_score(self, split: str) -> float | None:
+        """Return the teacher's figure on a split, or None."""
+        return self.figure("teacher", "splits", split, self.headline)
 
     @property
     def name(self) -> str:
@@ -89,7 +115,7 @@ class RunRecord:
     @cached_property
     def split(self) -> str | None:
         """Return the split that the headline figures are of: test, else val, or None before there are figures."""
-        return next((name for name in _SPLITS if self.figure("splits", name, "accuracy") is not None), None)
+        return next((name for name in _SPLITS if self.score(name) is not None), None)
 
     @cached_property
     def data_root(self) -> Path | None:
@@ -112,7 +138,9 @@ class RunRecord:
     def pictures(self) -> Path | ListedPictures | None:
         """Return where the images are read from: a folder, or data that has to be listed first."""
         root = self.data_root
-        first = next((path for answers in self.predictions.values() for path in answers.paths), "")
+        listed = [answers.paths for answers in self.predictions.values()]
+        listed += [answers.paths for answers in self.label_sets.values()]
+        first = next((path for paths in listed for path in paths), "")
         # A folder of tables or of shards holds the images, but not as files.
         if root is None or (root.is_dir() and (not first or _is_file(root / first))):
             return root
@@ -166,12 +194,12 @@ def read_run(folder: Path, *, with_baseline: bool = True) -> RunRecord:
     environment = _read_json(folder / "environment.json", gaps, "versions and the command")
     log = read_event_log(folder / "metrics.jsonl")
     gaps += log.gaps
-    predictions = _read_answers(folder / "predictions.parquet", gaps)
+    predictions, label_sets = _read_answers(folder / "predictions.parquet", gaps)
     classes = _list_classes(metrics) or _read_stored_classes(folder / "student.safetensors") or class_names(predictions)
     baseline = _find_baseline(folder, metrics) if with_baseline else None
     if with_baseline and metrics.get("baseline") and baseline is None:
         gaps.append(f"The plain run that this one names, {str(metrics['baseline'])!r}, was not found.")
-    return RunRecord(folder, config, log, metrics, environment, predictions, classes, tuple(gaps), baseline)
+    return RunRecord(folder, config, log, metrics, environment, predictions, classes, tuple(gaps), baseline, label_sets)
 
 
 def _descend(tree: Any, keys: tuple[str, ...]) -> Any:
@@ -214,17 +242,17 @@ def _read_json(path: Path, gaps: list[str], holds: str) -> Mapping[str, Any]:
     return tree if isinstance(tree, dict) else {}
 
 
-def _read_answers(path: Path, gaps: list[str]) -> Mapping[str, Predictions]:
+def _read_answers(path: Path, gaps: list[str]) -> tuple[Mapping[str, Predictions], Mapping[str, LabelSets]]:
     if not path.is_file():
         gaps.append(
             "predictions.parquet is not there: no paired comparison, confusion matrix, classes or sample images."
         )
-        return {}
+        return {}, {}
     try:
-        return read_predictions(path)
+        return ({}, read_label_sets(path)) if holds_label_sets(path) else (read_predictions(path), {})
     except RunError as error:
         gaps.append(str(error))
-        return {}
+        return {}, {}
 
 
 def _list_classes(metrics: Mapping[str, Any]) -> tuple[str, ...] | None:

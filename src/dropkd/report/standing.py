@@ -61,10 +61,13 @@ def _describe_lead(groups: Sequence[Group], split: str) -> Markup:
     images = next((n for run in best.runs if (n := run.figure("splits", split, "images"))), None)
     of_what = f"the {count(images)} {SPLIT_NAMES[split]} images" if images else f"the {SPLIT_NAMES[split]} images"
     verb = "answers the largest share right" if len(spreads) > 1 else "answers this share right"
-    said = Markup("Of {} <strong>{}</strong> {}: <strong>{}</strong>{}").format(
-        of_what, best.label, verb, percent(top.mean), _describe_seeds(top)
+    opening = "Of"
+    if best.runs[0].is_multi_label:
+        opening, verb = "On", "has the highest mAP" if len(spreads) > 1 else "has this mAP"
+    said = Markup("{} {} <strong>{}</strong> {}: <strong>{}</strong>{}").format(
+        opening, of_what, best.label, verb, percent(top.mean), _describe_seeds(top)
     )
-    teacher = next((t for run in best.runs if (t := run.figure("teacher", "splits", split, "accuracy"))), None)
+    teacher = next((t for run in best.runs if (t := run.teacher_score(split))), None)
     if teacher:
         said += Markup("; its teacher has {}").format(percent(teacher))
     return said + Markup(".")

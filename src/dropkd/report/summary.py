@@ -51,6 +51,7 @@ def summarise(run: RunRecord) -> Summary:
     details = [
         _describe_weak_teacher(run, run.split),
         _describe_interval(run, run.split),
+        _describe_label_figures(run, run.split),
         _describe_agreement(run, run.split),
         _describe_uneven_classes(run, run.split),
         _describe_selection(run),
@@ -69,7 +70,8 @@ def summarise(run: RunRecord) -> Summary:
 def describe_difference(method: str, difference: Difference) -> Markup:
     """Say whether a method helped, and how sure that is."""
     value, against = abs(100 * difference.value), "the same student trained alone"
-    gap = f"{value:.1f}\u00a0points {'above' if difference.value > 0 else 'below'} {against}"
+    points = f"{value:.1f}\u00a0points{' of mAP' if difference.is_map else ''}"
+    gap = f"{points} {'above' if difference.value > 0 else 'below'} {against}"
     gap = f"exactly level with {against}" if difference.value == 0 else gap
     sure = f"95\u00a0% interval {interval_of_points(difference.interval)}"
     if difference.paired:
@@ -104,21 +106,25 @@ def _difference_to_plain(run: RunRecord) -> Difference | None:
 
 
 def _describe_student(run: RunRecord, split: str) -> Markup:
-    accuracy, images = run.figure("splits", split, "accuracy") or 0.0, run.figure("splits", split, "images")
+    score, images = run.score(split) or 0.0, run.figure("splits", split, "images")
     parameters = run.figure("student", "parameters")
     size = f", {count(parameters)} parameters" if parameters else ""
     of_what = f"the {count(images)} {SPLIT_NAMES[split]} images" if images else f"the {SPLIT_NAMES[split]} images"
-    said = Markup("The student ({}{}) answers <strong>{}</strong> of {} right").format(
-        run.student_name, size, percent(accuracy), of_what
-    )
-    return said + _describe_ratio(run, split, accuracy, parameters)
+    words = Markup("The student ({}{}) answers <strong>{}</strong> of {} right")
+    if run.is_multi_label:
+        words = Markup("The student ({}{}) has a mean average precision (mAP) of <strong>{}</strong> on {}")
+    said = words.format(run.student_name, size, percent(score), of_what)
+    return said + _describe_ratio(run, split, score, parameters)
 
 
-def _describe_ratio(run: RunRecord, split: str, accuracy: float, parameters: float | None) -> Markup:
-    teacher, teacher_size = run.figure("teacher", "splits", split, "accuracy"), run.figure("teacher", "parameters")
+def _describe_ratio(run: RunRecord, split: str, score: float, parameters: float | None) -> Markup:
+    teacher, teacher_size = run.teacher_score(split), run.figure("teacher", "parameters")
     if not teacher:
-        return Markup(".") if run.teacher_name is None else Markup("; the teacher\u2019s own accuracy is not known.")
-    said = Markup(": <strong>{}</strong> of its teacher\u2019s accuracy").format(rough_percent(accuracy / teacher))
+        unknown = Markup("; the teacher\u2019s own {} is not known.").format(run.headline_name)
+        return Markup(".") if run.teacher_name is None else unknown
+    said = Markup(": <strong>{}</strong> of its teacher\u2019s {}").format(
+        rough_percent(score / teacher), run.headline_name
+    )
     if parameters and teacher_size:
         ratio = parameters / teacher_size
         size = rough_percent(ratio) if ratio < 1.005 else f"{ratio:.1f} times"
@@ -128,8 +134,8 @@ def _describe_ratio(run: RunRecord, split: str, accuracy: float, parameters: flo
 
 def _describe_weak_teacher(run: RunRecord, split: str) -> Markup:
     """Say so where the teacher is no better than the student that it was meant to help."""
-    teacher = run.figure("teacher", "splits", split, "accuracy")
-    alone = run.baseline.figure("splits", split, "accuracy") if run.baseline else None
+    teacher = run.teacher_score(split)
+    alone = run.baseline.score(split) if run.baseline else None
     if teacher is None or alone is None or teacher > alone:
         return Markup("")
     return Markup(
@@ -142,16 +148,28 @@ def _describe_interval(run: RunRecord, split: str) -> Markup:
     if interval is None:
         return Markup("")
     images = int(run.figure("splits", split, "images") or 0)
-    return Markup("From {} the 95\u00a0% interval of that accuracy is {}.").format(
-        plural(images, "image"), interval_of_percents(interval)
+    return Markup("From {} the 95\u00a0% interval of that {} is {}.").format(
+        plural(images, "image"), run.headline_name, interval_of_percents(interval)
     )
+
+
+def _describe_label_figures(run: RunRecord, split: str) -> Markup:
+    """Say what else there is to say where images have several labels."""
+    match, f1 = run.figure("splits", split, "exact_match"), run.figure("splits", split, "micro_f1")
+    if match is None or f1 is None:
+        return Markup("")
+    return Markup(
+        "At a probability of 0.5 it has all labels of <strong>{}</strong> of the images right, and an F1 of {} over "
+        "all labels together."
+    ).format(percent(match), percent(f1))
 
 
 def _describe_agreement(run: RunRecord, split: str) -> Markup:
     agreement = run.figure("splits", split, "agreement")
     if agreement is None:
         return Markup("")
-    return Markup("Student and teacher give the same answer to {} of these images.").format(percent(agreement))
+    what = "name the same labels for" if run.is_multi_label else "give the same answer to"
+    return Markup("Student and teacher {} {} of these images.").format(what, percent(agreement))
 
 
 def _describe_selection(run: RunRecord) -> Markup:
@@ -195,10 +213,10 @@ def _describe_progress(run: RunRecord) -> Markup:
     said = Markup("This run {}: {}{} {} logged.").format(
         state, done, of, "epoch is" if done == 1 and not of else "epochs are"
     )
-    best = [y for _, y in run.log.by_epoch("val", "accuracy")]
-    if best:
-        top = max(range(len(best)), key=best.__getitem__)
-        said += Markup(" The best so far is epoch {} with {} of the validation images right.").format(
-            int(run.log.by_epoch("val", "accuracy")[top][0]), percent(best[top])
-        )
+    points = run.log.by_epoch("val", run.headline)
+    if points:
+        epoch, best = max(points, key=lambda point: point[1])
+        how = f"{percent(best)} of the validation images right"
+        how = f"a validation mAP of {percent(best)}" if run.is_multi_label else how
+        said += Markup(" The best so far is epoch {} with {}.").format(int(epoch), how)
     return said
