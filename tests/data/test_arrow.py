@@ -16,7 +16,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from PIL import Image
 
-from dropkd.data import EvalLoader, Recipe, TrainLoader, absolute_source, open_data
+from dropkd.data import EvalLoader, Recipe, TrainLoader, absolute_source, open_data, open_unlabelled
 from dropkd.data.pictures import ListedPictures
 from dropkd.data.stores import StoreRows
 from dropkd.errors import ConfigError, DataError, DropKDError
@@ -404,3 +404,16 @@ def test_tables_are_not_read_into_memory() -> None:
 def _anonymous_megabytes() -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+
+
+def test_unlabelled_images_need_no_classes(tree: Tree) -> None:
+    data = open_data(tree({"a": 3, "b": 3}, size=(9, 10), name="labelled"))
+    empty = table([-1, -1, -1, 0]).remove_columns("label")
+    name = save({"train": empty, "test": table([0, 1])})
+    opened = open_unlabelled(name, data)
+    assert opened.split.relative_paths == tuple(f"train/{row:06}" for row in range(4))
+    assert [opened.split.images.read(row) for row in range(4)] == [png(row) for row in range(4)]
+    assert (opened.split.targets == -1).all()
+    assert len(open_unlabelled(f"hf:{name}?split=train[:2]+test", data).split) == 4
+    with pytest.raises(DataError, match="has no column of images"):
+        open_unlabelled(save(table([0, 1]).remove_columns("img"), "bare"), data)

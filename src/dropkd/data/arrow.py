@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dropkd.data.arrow_columns import Columns, find_columns
+from dropkd.contracts import NO_LABEL
+from dropkd.data.arrow_columns import Columns, find_columns, find_image_column
 from dropkd.data.arrow_opening import open_tables
 from dropkd.data.arrow_splits import choose_rows
 from dropkd.data.arrow_store import ArrowStore
-from dropkd.data.listing import Listing, sort_labels
+from dropkd.data.listing import WHOLE, Listing, sort_labels
 from dropkd.data.source import Source
 from dropkd.data.wording import count_of
 from dropkd.errors import DataError
 
-__all__ = ["list_tables"]
+__all__ = ["list_tables", "list_unlabelled_tables"]
 
 _OPTIONS = ("split", "train", "val", "test", "image", "label", "config", "revision")
 # A class that is not known, as many test splits on the hub have it.
@@ -54,11 +55,34 @@ def list_tables(source: Source) -> Listing:
         notes += _note_unknown(split, sum(map(len, parts.values())), known)
     if not names:
         raise DataError(f"{source.text!r}: no row has a class, the column {columns.label!r} is empty or -1 throughout.")
-    store = ArrowStore([_take_images(tables[name], columns) for name in own], columns.kind, np.concatenate(places))
+    store = ArrowStore(
+        [_take_images(tables[name], columns.image, columns.kind) for name in own], columns.kind, np.concatenate(places)
+    )
     listing = Listing.of_stored(
         root, classes, names, splits, np.concatenate(target), store, notes=(*columns.notes, *notes)
     )
     return listing.leave_out_empty_classes().require_classes()
+
+
+def list_unlabelled_tables(source: Source) -> Listing:
+    """Return the images of a data set of ``datasets`` but for those of val and test; no class is read.
+
+    Raises:
+        DataError: it can't be opened, or has no column of images.
+        ConfigError: an option that is none, or is out of range.
+    """
+    source.check_options(*_OPTIONS)
+    tables = open_tables(source)
+    image, kind = find_image_column(source, _join_features(tables))
+    chosen, notes = choose_rows(source, {name: len(table) for name, table in tables.items()})
+    root = source.path if source.path.exists() else Path(f"hf:{source.place}")
+    wanted = {**chosen.get("train", {}), **chosen.get(WHOLE, {})}
+    places = [np.stack([np.full(len(rows), number), rows], axis=1) for number, rows in enumerate(wanted.values())]
+    digits = {name: max(6, len(str(len(tables[name])))) for name in wanted}
+    names = [root / name / f"{row:0{digits[name]}}" for name, rows in wanted.items() for row in rows.tolist()]
+    store = ArrowStore([_take_images(tables[name], image, kind) for name in wanted], kind, np.concatenate(places))
+    target = np.full(len(names), NO_LABEL, np.int64)
+    return Listing.of_stored(root, (), names, [WHOLE] * len(names), target, store, notes=notes)
 
 
 def _join_features(tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,16 +94,16 @@ def _join_features(tables: Mapping[str, Any]) -> dict[str, Any]:
     return features
 
 
-def _take_images(table: Any, columns: Columns) -> Any:
+def _take_images(table: Any, column: str, kind: str) -> Any:
     import datasets
 
-    if columns.image not in table.features:
-        raise DataError(f"a split has no column {columns.image!r}; it has: {', '.join(table.features)}.")
-    images = table.select_columns([columns.image])
-    if type(images.features[columns.image]).__name__ == "Image":
+    if column not in table.features:
+        raise DataError(f"a split has no column {column!r}; it has: {', '.join(table.features)}.")
+    images = table.select_columns([column])
+    if type(images.features[column]).__name__ == "Image":
         # Undecoded: the bytes as they lie on disk.
-        images = images.cast_column(columns.image, datasets.Image(decode=False))
-    return images.with_format("numpy" if columns.kind == "array" else None)
+        images = images.cast_column(column, datasets.Image(decode=False))
+    return images.with_format("numpy" if kind == "array" else None)
 
 
 def _read_labels(source: Source, table: Any, columns: Columns) -> list[Any]:

@@ -10,7 +10,7 @@ from dropkd.data.source import Source
 from dropkd.data.wording import enumerate_some
 from dropkd.errors import DataError, did_you_mean
 
-__all__ = ["Columns", "find_columns"]
+__all__ = ["Columns", "find_columns", "find_image_column"]
 
 # What people call the column of the classes, most usual first.
 _LABEL_NAMES = (
@@ -47,10 +47,20 @@ def find_columns(source: Source, features: Mapping[str, Any]) -> Columns:
     Raises:
         DataError: none or several fit, or the option names none that fits.
     """
+    image, kind = find_image_column(source, features)
+    label, notes = _find_label(source, features)
+    return Columns(image, kind, label, _class_names(features[label]), notes)
+
+
+def find_image_column(source: Source, features: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the column of the images and how they are kept; see :class:`Columns`.
+
+    Raises:
+        DataError: none or several fit, or the option ``image`` names none that fits.
+    """
     kinds = {name: kind for name, feature in features.items() if (kind := _image_kind(feature))}
     image = _find_image(source, features, kinds)
-    label, notes = _find_label(source, features)
-    return Columns(image, kinds[image], label, _class_names(features[label]), notes)
+    return image, kinds[image]
 
 
 def _find_image(source: Source, features: Mapping[str, Any], kinds: Mapping[str, str]) -> str:

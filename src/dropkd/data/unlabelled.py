@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropkd.contracts import NO_LABEL
+from dropkd.data.arrow import list_tables, list_unlabelled_tables
 from dropkd.data.finding import find_form, list_plain_folder
 from dropkd.data.listing import WHOLE, Listing
 from dropkd.data.manifest import list_manifest, list_unlabelled_manifest
@@ -100,17 +101,24 @@ def open_unlabelled(
 
 def _list_images(source: Source) -> Listing:
     form = find_form(source)
-    if form is list_plain_folder:
-        source.check_options()
-        listing = list_pool(source.path)
-    elif form is list_manifest:
-        listing = list_unlabelled_manifest(source)
-    else:
-        listing = form(source)
+    listing = _WITHOUT_LABELS.get(form, form)(source)
     rows = np.flatnonzero(np.isin(listing.split, ("train", WHOLE)))
     if not len(rows):
         raise DataError(f"{source.text!r} holds no images.")
     return listing if len(rows) == len(listing.paths) else listing.take(rows)
+
+
+def _list_folder(source: Source) -> Listing:
+    source.check_options()
+    return list_pool(source.path)
+
+
+# Forms whose labels need not be there; of the others the classes are listed and then forgotten.
+_WITHOUT_LABELS: Mapping[Callable[[Source], Listing], Callable[[Source], Listing]] = {
+    list_plain_folder: _list_folder,
+    list_manifest: list_unlabelled_manifest,
+    list_tables: list_unlabelled_tables,
+}
 
 
 def _find_shared(split: Split, other: Split) -> NDArray[np.bool_]:
