@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from webdataset import tariterators
 
-from dropkd.data import EvalLoader, Recipe, TrainLoader, absolute_source, open_data
+from dropkd.data import EvalLoader, Recipe, TrainLoader, absolute_source, open_data, open_unlabelled
 from dropkd.data.pictures import ListedPictures
 from dropkd.data.shard_names import expand_braces
 from dropkd.data.tar_samples import index_tar
@@ -427,3 +427,23 @@ def test_ranges_are_padded_as_shells_do(first: int, more: int, step: int, width:
     assert [int(name) for name in names] == list(range(first, first + more + 1, step))
     padded = max(len(str(first + more)), width) if len(f"{first:0{width}}") > len(str(first)) else None
     assert padded is None or {len(name) for name in names} == {padded}
+
+
+def test_unlabelled_images_need_no_classes(tmp_path: Path) -> None:
+    write_shard(Path("labelled.tar"), numbered(100, 30))
+    data = open_data("labelled.tar")
+    blind = [(key, {"png": members["png"]}) for key, members in numbered(0, 4)]
+    write_shard(Path("pool/train-0.tar"), [*blind, ("about", {"txt": "no image"})])
+    write_shard(
+        Path("pool/train-1.tar"), [("held", {"png": data.val.images.read(0), "cls": "strange"}), *numbered(4, 2)]
+    )
+    write_shard(Path("pool/test-0.tar"), numbered(6, 2))
+    opened = open_unlabelled("pool", data)
+    assert opened.left_out == {"val": 1}
+    assert [Path(path).name for path in opened.split.relative_paths] == [f"{i:06}.png" for i in range(6)]
+    assert [opened.split.images.read(i) for i in range(6)] == [png(i) for i in range(6)]
+    assert "classes" not in " ".join(opened.notes)
+    # What was kept of the shards without their classes is not taken for what they hold with them.
+    again = open_unlabelled("labelled.tar", data)
+    assert again.known == len(again.split) == len(data.train)
+    assert sizes("labelled.tar") == {split.name: len(split) for split in data.splits}

@@ -15,12 +15,14 @@ from dropkd.contracts import NO_LABEL
 from dropkd.data import counters
 from dropkd.data.batches import Batches, LoadedBatch, Renderer
 from dropkd.data.loaders import Step, TrainLoader
+from dropkd.data.nearness import find_nearness
+from dropkd.data.sampling import EpochOrder
 from dropkd.data.split import Split
 from dropkd.errors import ConfigError, DropKDError
 
 __all__ = ["MixedLoader"]
 
-# Keeps the order of unlabelled images apart from that of the labelled ones, whose number is another.
+# Keeps the order of unlabelled images apart from that of the labelled ones.
 _ORDER = 5
 
 # What a step shows of the labelled images, and of the unlabelled ones: of several passes where one ends in it.
@@ -53,6 +55,8 @@ class MixedLoader:
         self._batches: Batches = Batches(
             _MixedRenderer(labelled.renderer, unlabelled.renderer, labelled.views), workers
         )
+        pool, seed = unlabelled.split, counters.stream_key(unlabelled.seed, _ORDER)
+        self._order = EpochOrder(pool.targets, "shuffle", seed, find_nearness(pool.store))
         counts = [len(step[1]) for step in labelled.plan(0)]
         # How many labelled and unlabelled images the steps of an epoch show.
         self.images_per_epoch = sum(counts), sum(map(self.count_unlabelled, counts))
@@ -121,8 +125,7 @@ class MixedLoader:
         while first < end:
             number, place = divmod(first, size)
             if number not in orders:
-                key = counters.stream_key(self.unlabelled.seed, number, _ORDER)
-                orders[number] = counters.permutation(key, size)
+                orders[number] = self._order.draw(number)[0]
             index = orders[number][place : place + end - first]
             parts.append((self.unlabelled.view_of(number), index, np.zeros_like(index)))
             first += len(index)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dropkd.contracts import NO_LABEL
 from dropkd.data.cache_place import cache_folder
-from dropkd.data.listing import Listing, sort_labels
+from dropkd.data.listing import WHOLE, Listing, sort_labels
 from dropkd.data.remote_shards import RemoteSet
 from dropkd.data.shard_index import IndexedShard, IndexFile
 from dropkd.data.shard_places import ShardPlaces, find_shards
@@ -21,7 +22,7 @@ from dropkd.data.tar_samples import index_tar
 from dropkd.data.wording import count_of, enumerate_some
 from dropkd.errors import DataError, did_you_mean
 
-__all__ = ["list_shards"]
+__all__ = ["list_shards", "list_unlabelled_shards"]
 
 _OPTIONS = ("train", "val", "test", "label", "image", "classes")
 _REMOTE_OPTIONS = ("cache", "cache_gb")
@@ -57,7 +58,27 @@ def list_shards(source: Source, progress: _Progress | None = None) -> Listing:
         DataError: there are no shards or they can't be had, or hold no images with classes.
         ConfigError: an option that is none, or is out of range.
     """
+    return _list_places(source, find_shards(source), progress, labelled=True)
+
+
+def list_unlabelled_shards(source: Source, progress: _Progress | None = None) -> Listing:
+    """Return the images of WebDataset shards but for those of val and test; no class is read.
+
+    Args:
+        source: the data set.
+        progress: called with the number of shards looked through and of all.
+
+    Raises:
+        DataError: there are no shards or they can't be had, or hold no images.
+        ConfigError: an option that is none, or is out of range.
+    """
     places = find_shards(source)
+    kept = {name: own for name, own in places.splits.items() if name in ("train", WHOLE)}
+    blind = replace(source, options={**source.options, "label": ""})
+    return _list_places(blind, replace(places, splits=kept), progress, labelled=False)
+
+
+def _list_places(source: Source, places: ShardPlaces, progress: _Progress | None, *, labelled: bool) -> Listing:
     source.check_options(*_OPTIONS, *(_REMOTE_OPTIONS if places.remote else ()))
     names = [name for own in places.splits.values() for name in own]
     splits = [split for split, own in places.splits.items() for _ in own]
@@ -69,11 +90,15 @@ def list_shards(source: Source, progress: _Progress | None = None) -> Listing:
         if progress is not None:
             progress(len(indexed), len(names))
     images = _join(names, splits, indexed)
-    source_of_labels = _check_labels(source, names, indexed)
-    classes, target = _number_classes(source, images, _read_classes(source, places, remote))
+    classes: tuple[str, ...] = ()
+    notes, target = [*places.notes], np.full(len(images.names), NO_LABEL, np.int64)
+    if labelled:
+        notes.append(f"classes are those of .{_check_labels(source, names, indexed)}")
+        classes, target = _number_classes(source, images, _read_classes(source, places, remote))
     mistakes = [f"{name} {text}" for name, own in zip(names, indexed, strict=True) for text in own.index.mistakes]
     if not images.names:
-        raise DataError(f"{source.text!r} holds no images with classes: {enumerate_some(mistakes, 3)}.")
+        kind = "images with classes" if labelled else "images"
+        raise DataError(f"{source.text!r} holds no {kind}: {enumerate_some(mistakes, 3)}.")
     own_shards: Sequence[Shard] = [LocalShard(Path(places.full(name))) for name in names]
     nearness = None
     if remote is not None:
@@ -82,12 +107,14 @@ def list_shards(source: Source, progress: _Progress | None = None) -> Listing:
     store = ShardStore(own_shards, images.shard, images.offset, images.size, nearness)
     # Made once: it is asked for once an image.
     root = places.root
-    notes = [*places.notes, f"classes are those of .{source_of_labels}", *_note_others(names, indexed)]
+    notes += _note_others(names, indexed)
     listing = Listing.of_stored(
         root, classes, [root / name for name in images.names], images.splits, target, store,
         notes=notes, mistakes=mistakes, readings=remote.readings(indexed) if remote is not None else None,
         by_class=nearness is None,
     )  # fmt: skip
+    if not labelled:
+        return listing
     try:
         return listing.leave_out_empty_classes().require_classes()
     except DataError as error:

@@ -61,7 +61,8 @@ def index_tar(path: Path, *, label: str | None = None, image: str | None = None)
 
     Args:
         path: an uncompressed tar file.
-        label: where the classes are: the ending of a member's name such as ``cls``, or ``json:FIELD``; None looks.
+        label: where the classes are: the ending of a member's name such as ``cls``, or ``json:FIELD``; None looks, and
+            with an empty text no classes are read.
         image: the ending of the images' names, where a sample has several; None looks.
 
     Raises:
@@ -69,7 +70,7 @@ def index_tar(path: Path, *, label: str | None = None, image: str | None = None)
     """
     index = TarIndex()
     samples = _group(path, index)
-    source = label or _find_source(path, samples)
+    source = _find_source(path, samples) if label is None else label
     index.source = source or ""
     rows: list[tuple[Member, str]] = []
     with path.open("rb") as file:
@@ -182,6 +183,8 @@ def _require_image(member: Member | None) -> Member:
 def _read_label(file: BinaryIO, members: _Sample, source: str | None) -> str:
     if source is None:
         raise ValueError(f"has no class, only {', '.join('.' + ending for ending in members)}")
+    if not source:
+        return ""
     ending, _, name = source.partition(":")
     if ending not in members:
         raise ValueError(f"has no .{ending}")

@@ -17,6 +17,7 @@ from dropkd.data.listing import WHOLE, Listing
 from dropkd.data.manifest import list_manifest, list_unlabelled_manifest
 from dropkd.data.opening import keep_readable, make_split, read_listing
 from dropkd.data.pool import list_pool
+from dropkd.data.shards import list_shards, list_unlabelled_shards
 from dropkd.data.source import Source, read_source
 from dropkd.data.split import ImageData, Split
 from dropkd.data.wording import count_of
@@ -118,6 +119,7 @@ _WITHOUT_LABELS: Mapping[Callable[[Source], Listing], Callable[[Source], Listing
     list_plain_folder: _list_folder,
     list_manifest: list_unlabelled_manifest,
     list_tables: list_unlabelled_tables,
+    list_shards: list_unlabelled_shards,
 }
 
 
