@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
@@ -251,6 +253,38 @@ def test_every_method_learns_from_unlabelled_images_or_says_which_can(name: str)
         by_hand = F.cross_entropy(losses.logits[:LABELLED], target[:LABELLED])
         assert losses.raw["cross_entropy"].item() == pytest.approx(by_hand.item(), rel=1e-5)
     assert all(torch.isfinite(p.grad).all() for p in distiller.parameters() if p.grad is not None)
+
+
+def read_page() -> dict[str, str]:
+    """Return what docs/unlabelled.md says of each method."""
+    text = (Path(__file__).parents[2] / "docs" / "unlabelled.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([a-z, ]+) \| (.+) \|$", text.split("| methods |")[1], re.MULTILINE)
+    return {name.strip(): said for names, said in rows for name in names.split(",")}
+
+
+def test_the_page_names_every_method_once() -> None:
+    assert sorted(read_page()) == method_names()
+
+
+@pytest.mark.parametrize("name", [name for name, cls in load_methods()[0].items() if cls.teacher_reads])
+def test_which_terms_read_the_class_is_as_the_page_says(name: str) -> None:
+    torch.manual_seed(0)
+    teacher = network_of("cifar_resnet14")
+    settings = {"options": {"gamma": 1.5}} if name == "ofakd" else {}
+    distiller = Distiller(network_of(), teacher, name, targets=torch.arange(20) % CLASSES, **settings)
+    images, target = images_and_target(len(distiller.method.views))
+    index, found = torch.arange(len(target)) % (LABELLED + UNLABELLED), []
+    state = {key: value.clone() for key, value in distiller.state_dict().items()}
+    for classes in (target.clamp(min=0), (target.clamp(min=0) + 1) % CLASSES):
+        torch.manual_seed(1)
+        distiller.load_state_dict(state)
+        raw = distiller.train()(images, classes, index).raw
+        found.append({term: value.item() for term, value in raw.items() if term != "cross_entropy"})
+    changed = {term for term in found[0] if found[0][term] != found[1][term]}
+    said = read_page()[name]
+    expected = {"dkd": {"target", "nontarget"}, "ofakd": {"logit", "stages"}, "dropkd": {"domain"}}.get(name, set())
+    assert changed == expected
+    assert said.startswith("nothing") == (not expected) or said.startswith("refused")
 
 
 def test_a_combination_with_a_method_that_remembers_samples_refuses_too() -> None:
