@@ -131,8 +131,15 @@ def test_distillation_teaches_without_labels_what_the_teacher_knows(configure: C
     assert scores["map"] > 0.6
 
 
-@pytest.mark.parametrize("mixing", [{}, {"training__mixup": 0.4, "training__cutmix": 1.0}], ids=["plain", "mixed"])
-def test_a_run_stopped_within_an_epoch_goes_on_bit_for_bit(configure: Configure, mixing: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    ("mixing", "unlabelled"),
+    [({}, False), ({"training__mixup": 0.4, "training__cutmix": 1.0}, False), ({"training__mixup": 0.4}, True)],
+    ids=["plain", "mixed", "mixed, with unlabelled images"],
+)
+def test_a_run_stopped_within_an_epoch_goes_on_bit_for_bit(
+    configure: Configure, clothes: Path, mixing: dict[str, Any], unlabelled: bool
+) -> None:
+    mixing = {**mixing, "data__unlabelled": str(clothes)} if unlabelled else mixing
     whole = start_run(configure("kd", "whole", **mixing), Observer())
     with pytest.raises(Interrupted):
         start_run(configure("kd", "stopped", **mixing), StopAt(9, signal.SIGTERM))
