@@ -258,7 +258,8 @@ def test_every_method_learns_from_unlabelled_images_or_says_which_can(name: str)
 def read_page() -> dict[str, str]:
     """Return what docs/unlabelled.md says of each method."""
     text = (Path(__file__).parents[2] / "docs" / "unlabelled.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ([a-z, ]+) \| (.+) \|$", text.split("| methods |")[1], re.MULTILINE)
+    table = text.split("| methods |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| ([a-z, ]+) \| (.+) \|$", table, re.MULTILINE)
     return {name.strip(): said for names, said in rows for name in names.split(",")}
 
 
