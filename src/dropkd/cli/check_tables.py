@@ -80,7 +80,7 @@ def _print_finding(finding: Finding, console: Console, listed: int) -> None:
     console.print(Text.assemble((f"{finding.level}: ", _STYLES[finding.level]), (finding.title, "bold")))
     for item in finding.items[:listed]:
         if not item.images:
-            console.print(Padding(Text(printable(item.text)), (0, 0, 0, 2)))
+            console.print(Padding(Text(printable(item.text)), (0, 0, 0, 2), expand=False))
         for line in _lines_of(item):
             # A path that is not broken can be copied.
             console.print(Text(f"  {line}"), soft_wrap=True)
@@ -88,7 +88,7 @@ def _print_finding(finding: Finding, console: Console, listed: int) -> None:
     if more > 0:
         console.print(f"  and {more:,} more")
     if finding.advice:
-        console.print(Padding(Text(finding.advice, style="italic"), (0, 0, 0, 2)))
+        console.print(Padding(Text(finding.advice, style="italic"), (0, 0, 0, 2), expand=False))
 
 
 def _lines_of(item: Item) -> list[str]:

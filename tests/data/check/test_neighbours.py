@@ -13,7 +13,9 @@ from dropkd.data.check.twins import Links, find_groups
 
 def search(queries: NDArray[np.uint64], keys: NDArray[np.uint64], radius: int) -> set[tuple[int, int, int]]:
     found = find_neighbours(queries, keys, radius)
-    return {triple for a, b, d in found for triple in zip(a.tolist(), b.tolist(), d.tolist(), strict=True)}
+    triples = [triple for a, b, d in found for triple in zip(a.tolist(), b.tolist(), d.tolist(), strict=True)]
+    assert len(triples) == len(set(triples))
+    return set(triples)
 
 
 def compare_all(queries: NDArray[np.uint64], keys: NDArray[np.uint64], radius: int) -> set[tuple[int, int, int]]:

@@ -71,7 +71,9 @@ def check_data(
     started = time.monotonic()
     tell = progress or (lambda name, done, total: None)
     gathered = gather(read_source(data))
-    notes = list(gathered.listing.notes)
+    # What is left out of a folder is told in full as findings.
+    known = gathered.tree is not None
+    notes = [note for note in gathered.listing.notes if not (known and note.startswith("ignored "))]
     subject, refusal = assign_splits(gathered.listing, seed, validation_fraction, notes)
     hashing = near is not None and can_hash()
     looks = look_at_all(subject, hashing=hashing, workers=workers, progress=lambda *n: tell("reading images", *n))

@@ -9,6 +9,8 @@ from dropkd.data.check.hashing import MARGINS, THUMB_SIDE, trim_thumbs
 
 __all__ = ["agree"]
 
+# How many thumbnails are compared at once: 16 MiB of them.
+_AT_ONCE = 16_384
 # The least correlation of two thumbnails; and of a trimmed one with the middle of another, which is enlarged and so
 # blurred. Measured on copies and on distinct images, see docs/data-check.md.
 _LEAST, _LEAST_TRIMMED = 0.975, 0.93
@@ -33,6 +35,17 @@ def agree(
         thumbs: (N, side, side) uint8.
         colours: (N, 3) uint8.
     """
+    alike = np.zeros(len(left), bool)
+    for start in range(0, len(left), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        alike[some] = _agree(left[some], right[some], margin, thumbs, colours)
+    return alike
+
+
+def _agree(
+    left: NDArray[np.int64], right: NDArray[np.int64], margin: int, thumbs: NDArray[np.uint8],
+    colours: NDArray[np.uint8],
+) -> NDArray[np.bool_]:  # fmt: skip
     first = trim_thumbs(thumbs[left].astype(np.float32), MARGINS[margin]).reshape(len(left), THUMB_SIDE**2)
     second = thumbs[right].reshape(len(right), THUMB_SIDE**2).astype(np.float32)
     level = np.abs(first.mean(axis=1) - second.mean(axis=1))

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 __all__ = ["find_neighbours"]
 
 _BANDS, _BAND_BITS = 16, 16
-# How many pairs are held in memory at once; some 50 bytes each.
-_AT_ONCE = 1_000_000
+# How many pairs are held in memory at once; some 150 bytes each.
+_AT_ONCE = 250_000
 
 _Found = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
 def find_neighbours(queries: NDArray[np.uint64], keys: NDArray[np.uint64], radius: int) -> Iterator[_Found]:
-    """Yield all pairs of a query and a key that differ in at most ``radius`` bits; a pair may come more than once.
+    """Yield all pairs of a query and a key that differ in at most ``radius`` bits, each once, a bounded number at once.
 
     Args:
         queries: (N, 4) hashes of 256 bits.
@@ -44,7 +44,8 @@ def find_neighbours(queries: NDArray[np.uint64], keys: NDArray[np.uint64], radiu
 
 def _join(queries: NDArray[np.uint64], keys: NDArray[np.uint64], radius: int) -> Iterator[_Found]:
     query_bands, key_bands = _split_bands(queries), _split_bands(keys)
-    masks = _masks(radius // _BANDS)
+    most = radius // _BANDS
+    masks = _masks(most)
     for band in range(_BANDS):
         order, starts = _group(key_bands[:, band].astype(np.int64), 2**_BAND_BITS)
         for mask in masks:
@@ -52,9 +53,13 @@ def _join(queries: NDArray[np.uint64], keys: NDArray[np.uint64], radius: int) ->
             first, last = starts[bucket], starts[bucket.astype(np.int64) + 1]
             for left, place in _expand(first, last - first):
                 right = order[place]
-                distance = np.bitwise_count(queries[left] ^ keys[right]).sum(axis=1, dtype=np.int64)
-                near = distance <= radius
-                if near.any():
+                differing = queries[left] ^ keys[right]
+                distance = np.bitwise_count(differing).sum(axis=1, dtype=np.int64)
+                near = np.flatnonzero(distance <= radius)
+                # Two hashes may meet in several bands; the first of them counts.
+                within = np.bitwise_count(_split_bands(differing[near])) <= most
+                near = near[within.argmax(axis=1) == band]
+                if near.size:
                     yield left[near], right[near], distance[near]
 
 

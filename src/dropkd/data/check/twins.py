@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from dropkd.data.check.crowds import gather_crowds
 from dropkd.data.check.hashing import MARGINS
 from dropkd.data.check.likeness import agree
 from dropkd.data.check.looks import Looks
@@ -71,26 +72,17 @@ def find_near(
     """
     rows, splits, labels = _represent(looks, subject)
     hashes, thumbs, colours = looks.hashes[rows], looks.thumbs[rows], looks.colours[rows]
-    nearest, links = [_Nearest(len(rows)) for _ in range(3)], Links(len(rows))
+    found = _Copies(hashes, thumbs, colours, (np.full(len(rows), -1), splits, labels))
+    middle = gather_crowds(hashes[:, 0], thumbs, colours, radius)
+    found.take_crowds(middle)
+    apart = np.flatnonzero(middle == np.arange(len(rows)))
     for margin in range(len(MARGINS)):
-        for left, right, distance in find_neighbours(hashes[:, margin], hashes[:, 0], radius):
-            other = left != right
-            left, right, distance = left[other], right[other], distance[other]
-            alike = agree(left, right, margin, thumbs, colours)
-            left, right, distance = left[alike], right[alike], distance[alike]
-            links.join(left, right)
-            for one, two in ((left, right), (right, left)):
-                nearest[0].offer(one, two, distance)
-                for best, kinds in zip(nearest[1:], (splits, labels), strict=True):
-                    apart = ~((kinds[one] == kinds[two]) & (kinds[one] >= 0))
-                    best.offer(one[apart], two[apart], distance[apart])
+        for left, right, distance in find_neighbours(hashes[apart, margin], hashes[apart, 0], radius):
+            found.take(apart[left], apart[right], distance, margin)
         if progress is not None:
             progress(margin + 1, len(MARGINS))
-    found: dict[tuple[int, int], int] = {}
-    for best in nearest:
-        found.update(best.pairs())
-    pairs = [NearPair(int(rows[a]), int(rows[b]), distance) for (a, b), distance in sorted(found.items())]
-    return NearCopies(pairs, [rows[group].tolist() for group in find_groups(links.lowest)])
+    pairs = [NearPair(int(rows[a]), int(rows[b]), distance) for (a, b), distance in sorted(found.pairs().items())]
+    return NearCopies(pairs, [rows[group].tolist() for group in find_groups(found.links.lowest)])
 
 
 def find_groups(links: NDArray[np.int64]) -> list[list[int]]:
@@ -117,6 +109,11 @@ class Links:
     def __init__(self, count: int) -> None:
         self.lowest = np.arange(count)
 
+    def are_apart(self, one: NDArray[np.int64], two: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which pairs do not hang together yet."""
+        apart: NDArray[np.bool_] = self.lowest[one] != self.lowest[two]
+        return apart
+
     def join(self, one: NDArray[np.int64], two: NDArray[np.int64]) -> None:
         """Take in pairs; afterwards each image has the lowest number of all that it hangs together with."""
         while True:
@@ -131,6 +128,63 @@ class Links:
                 self.lowest = deeper
 
 
+class _Copies:
+    """Gathers pairs of images that look alike.
+
+    Args:
+        hashes: (N, margins, 4) hashes.
+        thumbs: (N, 16, 16) uint8.
+        colours: (N, 3) uint8.
+        kinds: what two images may differ in, each (N,): the nearest is kept that differs. A -1 differs from all.
+    """
+
+    def __init__(
+        self,
+        hashes: NDArray[np.uint64],
+        thumbs: NDArray[np.uint8],
+        colours: NDArray[np.uint8],
+        kinds: tuple[NDArray[np.int64], ...],
+    ) -> None:
+        self.hashes, self.thumbs, self.colours, self.kinds = hashes, thumbs, colours, kinds
+        self.links = Links(len(hashes))
+        self.nearest = [_Nearest(len(hashes)) for _ in kinds]
+
+    def take(self, left: NDArray[np.int64], right: NDArray[np.int64], distance: NDArray[np.int64], margin: int) -> None:
+        """Take in pairs whose hashes are near each other, where the images do look alike."""
+        # Many pairs tell nothing new: they need not be looked at.
+        new = self.links.are_apart(left, right)
+        for best, kind in zip(self.nearest, self.kinds, strict=True):
+            new |= best.would_take(left, right, distance, kind)
+        new &= left != right
+        left, right, distance = left[new], right[new], distance[new]
+        alike = agree(left, right, margin, self.thumbs, self.colours)
+        left, right, distance = left[alike], right[alike], distance[alike]
+        self.links.join(left, right)
+        for best, kind in zip(self.nearest, self.kinds, strict=True):
+            best.offer(left, right, distance, kind)
+            best.offer(right, left, distance, kind)
+
+    def take_crowds(self, middle: NDArray[np.int64]) -> None:
+        """Take in crowds: each image beside the middle one, and beside the first one of another kind."""
+        rows = np.flatnonzero(middle != np.arange(len(middle)))
+        self._take_by_distance(rows, middle[rows])
+        for kind in self.kinds[1:]:
+            for crowd in find_groups(middle):
+                members = np.array(crowd)
+                first = members[0]
+                other = members[kind[members] != kind[first]][:1]
+                if other.size:
+                    self._take_by_distance(members, np.where(kind[members] == kind[first], other[0], first))
+
+    def pairs(self) -> dict[tuple[int, int], int]:
+        """Return the pairs that were kept, with their distance."""
+        return {pair: distance for best in self.nearest for pair, distance in best.pairs().items()}
+
+    def _take_by_distance(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
+        distance = np.bitwise_count(self.hashes[left, 0] ^ self.hashes[right, 0]).sum(axis=1, dtype=np.int64)
+        self.take(left, right, distance, 0)
+
+
 class _Nearest:
     """For each image the nearest other that was offered."""
 
@@ -138,13 +192,24 @@ class _Nearest:
         self.other = np.full(count, -1, np.int64)
         self.distance = np.full(count, _FAR, np.int64)
 
-    def offer(self, one: NDArray[np.int64], two: NDArray[np.int64], distance: NDArray[np.int64]) -> None:
-        # The nearest is written last; of equally near ones the first image.
-        order = np.lexsort((-two, -distance))
-        one, two, distance = one[order], two[order], distance[order]
-        kept, last = np.unique(one[::-1], return_index=True)
-        two, distance = two[::-1][last], distance[::-1][last]
-        better = (distance < self.distance[kept]) | ((distance == self.distance[kept]) & (two < self.other[kept]))
+    def would_take(
+        self, one: NDArray[np.int64], two: NDArray[np.int64], distance: NDArray[np.int64], kind: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Tell which pairs would be the nearest for one of their images."""
+        nearer = (distance < self.distance[one]) | (distance < self.distance[two])
+        return nearer & _differ(kind, one, two)
+
+    def offer(
+        self, one: NDArray[np.int64], two: NDArray[np.int64], distance: NDArray[np.int64], kind: NDArray[np.int64]
+    ) -> None:
+        """Take in pairs of different kinds, for the first image of each."""
+        apart = _differ(kind, one, two)
+        one, two, distance = one[apart], two[apart], distance[apart]
+        # The nearest comes first; of equally near ones the lowest number.
+        order = np.lexsort((two, distance))
+        kept, first = np.unique(one[order], return_index=True)
+        two, distance = two[order][first], distance[order][first]
+        better = distance < self.distance[kept]
         self.other[kept[better]], self.distance[kept[better]] = two[better], distance[better]
 
     def pairs(self) -> dict[tuple[int, int], int]:
@@ -153,6 +218,11 @@ class _Nearest:
             (min(a, b), max(a, b)): d
             for a, b, d in zip(rows.tolist(), self.other[rows].tolist(), self.distance[rows].tolist(), strict=True)
         }
+
+
+def _differ(kind: NDArray[np.int64], one: NDArray[np.int64], two: NDArray[np.int64]) -> NDArray[np.bool_]:
+    apart: NDArray[np.bool_] = (kind[one] != kind[two]) | (kind[one] < 0)
+    return apart
 
 
 def _represent(looks: Looks, subject: Subject) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
