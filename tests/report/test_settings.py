@@ -10,17 +10,23 @@ from .run_folders import change_json
 
 def test_only_values_that_depart_from_a_fixed_default_are_marked() -> None:
     config = {
-        "data": {"path": "images", "image_size": 28, "augmentation": "crop-flip", "flip": False},
+        "data": {
+            "path": "images",
+            "image_size": 28,
+            "augmentation": "crop-flip",
+            "flip": False,
+            "sampling": "balanced",
+        },
         "method": {"name": "kd", "temperature": 2.0},
         "training": {"momentum": 0.9, "milestones": [3, 5]},
         "seed": 0,
     }
     rows = {row.key: (row.value, row.default) for row in list_settings(config)}
-    assert rows["data.flip"] == ("false", "true")
+    assert rows["data.sampling"] == ("balanced", "shuffle")
     assert rows["method.name"] == ("kd", "plain")
     assert rows["training.milestones"] == ("3, 5", "none")
-    # Chosen by the data, without a default, or an option of the method, whose default the report does not know.
-    for key in ("data.path", "data.image_size", "data.augmentation", "method.temperature", "training.momentum", "seed"):
+    # Chosen by the data, by another key, without a default, or an option whose default the report does not know.
+    for key in ("data.path", "data.image_size", "data.augmentation", "data.flip", "method.temperature", "seed"):
         assert rows[key][1] == ""
 
 
