@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 
 from dropkd import api
 from dropkd.config import Config
@@ -14,6 +16,7 @@ from dropkd.engine.observer import Observer
 from dropkd.engine.plan import evaluation_frame, training_view
 from dropkd.engine.setup import prepare_job
 from dropkd.errors import ConfigError
+from dropkd.models import create_model
 
 
 def test_a_view_has_the_larger_input_but_is_not_blown_up_for_the_teacher() -> None:
@@ -68,3 +71,21 @@ def test_the_learning_rate_ends_where_the_user_says(configure: Callable[..., Con
     assert rates[0] == 0.01
     assert rates == sorted(rates, reverse=True)
     assert 0.004 < rates[-1] < 0.0045
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "fraction"), [("crop-flip", 1.0), ("faces-scn", 1.0), ("none", 1.0), ("resized-crop", 0.875)]
+)
+def test_a_student_that_learns_from_whole_images_is_judged_by_whole_ones(
+    augmentation: str, fraction: float, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    save_file(create_model("mobilenetv3_small_050", num_classes=3).state_dict(), tmp_path / "weights.safetensors")
+    config = configure(
+        "plain",
+        student__name="mobilenetv3_small_050",
+        student__checkpoint=tmp_path / "weights.safetensors",
+        data__image_size=224,
+        data__augmentation=augmentation,
+    )
+    student = prepare_job(config, Observer()).distiller.student
+    assert (student.spec.crop_fraction, student.preprocessing.crop_fraction) == (fraction, fraction)

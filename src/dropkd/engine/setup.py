@@ -215,6 +215,15 @@ def hash_weights(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _evaluated_part(config: ResolvedConfig, data: ImageData) -> float | None:
+    """Return the share of a frame that the student is judged by; None for what its published weights want.
+
+    They want a centre crop since they were trained on parts of images. What learns from whole ones is shown whole ones.
+    """
+    learns_parts = choose_recipe(config.data, data, config.data.image_size).crop == "resized"
+    return None if learns_parts else 1.0
+
+
 def _build_student(config: ResolvedConfig, data: ImageData, given: nn.Module | None) -> Network:
     chosen = config.student
     if given is not None and chosen.drop_path is not None:
@@ -238,6 +247,7 @@ def _build_student(config: ResolvedConfig, data: ImageData, given: nn.Module | N
             options=chosen.options,
             classes=data.classes,
             map_modules=chosen.map_modules,
+            crop_fraction=_evaluated_part(config, data),
         )
     if network.shapes.logits != len(data.classes):
         raise ConfigError(f"The student has {network.shapes.logits} classes and the data {len(data.classes)}.")

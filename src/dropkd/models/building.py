@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def build_network(
     options: Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
     map_modules: Sequence[str] | None = None,
+    crop_fraction: float | None = None,
 ) -> TappedNetwork:
     """Build a model of dropkd, timm or torchvision as a :class:`Network`.
 
@@ -48,6 +49,7 @@ def build_network(
         options: arguments of the library's constructor.
         classes: names of the classes in the order of the logits.
         map_modules: names of the modules whose outputs are the maps, shallow to deep; found where None.
+        crop_fraction: the centre part, per side, that it is shown in evaluation; None for that of the weights.
 
     Raises:
         ModelError: unknown model or option, weights that can't be had or don't fit, an image size that it
@@ -57,6 +59,8 @@ def build_network(
         raise ModelError(f"{name!r}: published weights and the checkpoint {str(checkpoint)!r} exclude each other.")
     start = None if checkpoint is None else _read_start(name, Path(checkpoint))
     model, spec = _build_model(name, num_classes, parse_image_size(image_size), pretrained, start, options, classes)
+    if crop_fraction is not None:
+        spec = replace(spec, crop_fraction=crop_fraction)
     return TappedNetwork(model, spec, map_modules=map_modules)
 
 

@@ -56,4 +56,4 @@ def recognise_network(tensors: Mapping[str, Tensor], *, in_place_of: nn.Module) 
 def _is_nearly(model: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
     own, aligned = model.state_dict(), align_tensors(model, tensors)
     shared = sum(key in aligned and aligned[key].shape == tensor.shape for key, tensor in own.items())
-    return shared >= _SAME_SHARE * max(len(own), len(aligned))
+    return bool(shared >= _SAME_SHARE * max(len(own), len(aligned)))
