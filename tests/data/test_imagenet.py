@@ -98,6 +98,16 @@ def test_imagenet_is_tested_on_its_validation_images_and_validated_on_training_i
     assert data.notes[-1] == "no val split: 3 images cut from train for validation (10 % by class, seed 0)"
 
 
+def test_other_numbers_than_imagenets_are_noted(imagenet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (note,) = [note for note in open_data(imagenet).notes if "published" in note]
+    assert note == (
+        "ImageNet has other numbers of images than published (in brackets): "
+        "classes 3 (1,000), train 12 (1,281,167), test 12 (50,000)"
+    )
+    monkeypatch.setattr("dropkd.data.imagenet._COUNTS", {"classes": 3, "train": 12, "test": 12})
+    assert not [note for note in open_data(imagenet).notes if "published" in note]
+
+
 def test_a_labelled_test_folder_stays_the_test_split(imagenet: Path, tree: Tree) -> None:
     root = tree({f"{split}/{wnid}": 2 for split in ("train", "val", "test") for wnid in WNIDS}, name="own")
     data = open_data(root)

@@ -169,3 +169,16 @@ def test_a_document_in_disguise_is_not_opened_by_a_foreign_program(tmp_path: Pat
     (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n")
     with pytest.raises(DataError, match="not an image that can be recognised"):
         load_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git-lfs's pointer to an image"),
+        (b"\n<!DOCTYPE html><html><body>Sign in</body></html>", "a web page, not an image"),
+    ],
+)
+def test_what_a_download_left_in_place_of_an_image_is_told(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        load_image(tmp_path / "a.png")

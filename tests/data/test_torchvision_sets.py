@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 from urllib.error import URLError
@@ -18,6 +19,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from dropkd.data import EvalLoader, open_data
+from dropkd.data.listing import Listing
+from dropkd.data.torchvision_sets import NAMED_SETS
 from dropkd.errors import ConfigError, DataError
 
 rng = np.random.default_rng(0)
@@ -416,3 +419,34 @@ def test_the_addresses_are_those_of_torchvision() -> None:
         assert chosen.url in known
         for archive in chosen.archives:
             assert re.search(rf"(?<![\w-]){re.escape(archive)}", known), (name, archive)
+
+
+PUBLISHED = {
+    "CIFAR10": (50_000, None, 10_000),
+    "CIFAR100": (50_000, None, 10_000),
+    "FashionMNIST": (60_000, None, 10_000),
+    "Flowers102": (1_020, 1_020, 6_149),
+    "Food101": (75_750, None, 25_250),
+    "OxfordIIITPet": (3_680, None, 3_669),
+    "STL10": (5_000, None, 8_000),
+    "SVHN": (73_257, None, 26_032),
+}
+
+
+@pytest.mark.parametrize("name", NAMED_SETS)
+def test_each_set_is_noted_to_have_other_numbers_than_published(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(folder: Path) -> Listing:
+        splits = [split for split, count in zip(("train", "val", "test"), PUBLISHED[name], strict=True) if count]
+        parts = [(split, make_images(4), np.array([0, 1, 0, 1])) for split in splits]
+        return Listing.of_pixels(folder, ("one", "other"), parts)
+
+    monkeypatch.setitem(NAMED_SETS, name, replace(NAMED_SETS[name], read=read, needs=(), folder=""))
+    notes = open_data(f"torchvision:{name}?root={tmp_path}").notes
+    listed = [
+        f"{split} 4 ({count:,})"
+        for split, count in zip(("train", "val", "test"), PUBLISHED[name], strict=True)
+        if count is not None
+    ]
+    assert f"{name} has other numbers of images than published (in brackets): {', '.join(listed)}" in notes

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from dropkd.data.folder import list_folder
 from dropkd.data.images import IMAGE_SUFFIXES
@@ -25,6 +29,7 @@ __all__ = ["is_imagenet", "is_tiny_imagenet", "list_imagenet", "list_tiny_imagen
 _WNID = re.compile(r"n\d{8}")
 _ANNOTATIONS = Path("val", "val_annotations.txt")
 _TINY_COUNTS = {"train": 100_000, "test": 10_000}
+_COUNTS = {"classes": 1_000, "train": 1_281_167, "test": 50_000}
 _LOOKED_AT_ONCE = (
     "results are reported on the images of val/: they are the test split here, looked at once at the end, and the "
     "epoch is picked by images cut from train/"
@@ -52,7 +57,10 @@ def list_imagenet(source: Source) -> Listing:
             f"{str(val)!r} holds {count_of(loose, 'image')} but no folder per class. Sort them into folders that are "
             "called as those of train/, as the customary valprep script does."
         )
-    return list_folder(root, {"train": root / "train", "test": val}, notes=(_LOOKED_AT_ONCE,))
+    listing = list_folder(root, {"train": root / "train", "test": val}, notes=(_LOOKED_AT_ONCE,))
+    counts = {"classes": len(listing.classes)}
+    counts |= {split: int(np.count_nonzero(listing.split == split)) for split in ("train", "test")}
+    return replace(listing, notes=(*listing.notes, *_compare_counts("ImageNet", counts, _COUNTS)))
 
 
 def is_tiny_imagenet(root: Path) -> bool:
@@ -82,13 +90,17 @@ def list_tiny_imagenet(source: Source) -> Listing:
     ]
     trained = len(rows)
     rows += [(root / "val" / "images" / name, "test", label) for name, label in _read_annotations(root, wnids).items()]
-    notes = [_LOOKED_AT_ONCE]
     counts = {"train": trained, "test": len(rows) - trained}
-    differences = [f"{s} {n:,} ({_TINY_COUNTS[s]:,})" for s, n in counts.items() if n != _TINY_COUNTS[s]]
-    if differences:
-        listed = ", ".join(differences)
-        notes.append(f"Tiny-ImageNet has other numbers of images than published (in brackets): {listed}")
+    notes = [_LOOKED_AT_ONCE, *_compare_counts("Tiny-ImageNet", counts, _TINY_COUNTS)]
     return Listing.of_files(root, _name_classes(root, wnids), rows, notes=notes).require_classes()
+
+
+def _compare_counts(name: str, counts: Mapping[str, int], published: Mapping[str, int]) -> list[str]:
+    """Return a note on what is there in other numbers than published, if anything is."""
+    differences = [f"{what} {n:,} ({published[what]:,})" for what, n in counts.items() if n != published[what]]
+    if not differences:
+        return []
+    return [f"{name} has other numbers of images than published (in brackets): {', '.join(differences)}"]
 
 
 def _has_wnids(folder: Path) -> bool:

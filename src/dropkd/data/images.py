@@ -142,6 +142,10 @@ def open_image(data: bytes) -> Picture:
     """Return the image that the bytes of a file hold, not yet decoded; errors are Pillow's own."""
     if not data:
         raise ValueError("the file is empty (0 bytes)")
+    if data.startswith(b"version https://git-lfs"):
+        raise ValueError("git-lfs's pointer to an image, not the image: run `git lfs pull` where it was cloned")
+    if data.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        raise ValueError("a web page, not an image: its download led to a page")
     return Image.open(BytesIO(data), formats=_known_formats())
 
 
