@@ -237,8 +237,41 @@ def test_tables_without_images_or_classes_say_what_they_have() -> None:
     bare = table([0, 1]).remove_columns("label")
     assert "no column of classes that can be told by its type or name. It has: img (Image)" in refuse(save(bare, "a"))
     assert "no column of images. It has: label (ClassLabel)" in refuse(save(table([0]).remove_columns("img"), "b"))
-    lists = bare.add_column("labels", [[0], [0, 1]])
-    assert "The column 'labels' is a list of int64, not one class an image." in refuse(save(lists, "c"))
+    lists = bare.add_column("labels", [[0.5], [0.0, 1.0]])
+    assert "The column 'labels' is a list of float64. It has: " in refuse(save(lists, "c"))
+
+
+def label_lists(labels: Sequence[list[Any] | None], feature: Any) -> Dataset:
+    columns = {"img": [{"bytes": png(i), "path": None} for i in range(len(labels))], "labels": list(labels)}
+    return Dataset.from_dict(columns, Features({"img": datasets.Image(), "labels": datasets.Sequence(feature)}))
+
+
+SETS = [[0], [1, 0], [], [2], [2, 1], [0]] * 2
+
+
+@pytest.mark.parametrize("kind", ["names", "texts"])
+def test_a_column_of_lists_gives_several_labels(kind: str) -> None:
+    names = ["dog", "cat", "owl"]
+    feature = ClassLabel(names=names) if kind == "names" else Value("string")
+    sets = SETS if kind == "names" else [[names[k] for k in row] for row in SETS]
+    name = save({"train": label_lists(sets, feature), "test": label_lists(sets[:4], feature)})
+    data = open_data(name, validation_fraction=0.25)
+    assert data.multi_label
+    assert data.classes == (("dog", "cat", "owl") if kind == "names" else ("cat", "dog", "owl"))
+    assert data.test is not None
+    found = [{data.classes[k] for k in np.flatnonzero(row)} for row in data.test.targets]
+    assert found == [{names[k] for k in row} for row in SETS[:4]]
+    assert [len(split) for split in data.splits] == [9, 3, 4]
+
+
+def test_of_lists_a_split_without_labels_is_left_out_and_unused_names_too() -> None:
+    feature = ClassLabel(names=["dog", "cat", "owl", "ox"])
+    name = save({"train": label_lists(SETS, feature), "test": label_lists([None, None], feature)})
+    data = open_data(name)
+    assert data.test is None
+    assert data.classes == ("dog", "cat", "owl")
+    assert data.train.targets.shape[1] == 3
+    assert any("1 of 4 classes have no image" in note for note in data.notes)
 
 
 def test_images_may_be_bytes_or_arrays_or_paths() -> None:

@@ -14,6 +14,7 @@ from dropkd.data.arrow_columns import Columns, find_columns, find_image_column
 from dropkd.data.arrow_opening import open_tables
 from dropkd.data.arrow_splits import choose_rows
 from dropkd.data.arrow_store import ArrowStore
+from dropkd.data.labels import Targets
 from dropkd.data.listing import WHOLE, Listing, sort_labels
 from dropkd.data.source import Source
 from dropkd.data.wording import count_of
@@ -40,12 +41,13 @@ def list_tables(source: Source) -> Listing:
     root = source.path if source.path.exists() else Path(f"hf:{source.place}")
     own = list(dict.fromkeys(name for rows in chosen.values() for name in rows))
     labels = {name: _read_labels(source, tables[name], columns) for name in own}
-    classes, targets = _number_classes(source, columns, labels)
+    number = _number_label_sets if columns.several else _number_classes
+    classes, targets = number(source, columns, labels)
     splits, places, names, target = [], [], [], []
     for split, parts in chosen.items():
         known = 0
         for name, rows in parts.items():
-            kept = rows[targets[name][rows] != _UNKNOWN]
+            kept = rows[_is_known(targets[name][rows])]
             known += len(kept)
             digits = max(6, len(str(len(tables[name]))))
             splits += [split] * len(kept)
@@ -112,7 +114,8 @@ def _read_labels(source: Source, table: Any, columns: Columns) -> list[Any]:
     if name not in table.features:
         return [None] * len(table)
     feature = table.features[name]
-    if columns.names is not None and getattr(feature, "names", None) not in (None, list(columns.names)):
+    own = getattr(feature.feature if columns.several else feature, "names", None)
+    if columns.names is not None and own not in (None, list(columns.names)):
         raise DataError(f"{source.text!r}: the splits do not have the same classes in the column {name!r}.")
     values: list[Any] = table.select_columns([name]).with_format("arrow")[:].column(name).to_pylist()
     return values
@@ -120,10 +123,10 @@ def _read_labels(source: Source, table: Any, columns: Columns) -> list[Any]:
 
 def _number_classes(
     source: Source, columns: Columns, labels: Mapping[str, list[Any]]
-) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
+) -> tuple[tuple[str, ...], dict[str, Targets]]:
     """Return the names of the classes, and the number of each row's by table."""
     if columns.names is not None:
-        targets = {
+        targets: dict[str, Targets] = {
             name: np.array([_UNKNOWN if v is None else v for v in own], np.int64) for name, own in labels.items()
         }
         for name, values in targets.items():
@@ -140,6 +143,38 @@ def _number_classes(
     classes = sort_labels({text for own in texts.values() for text in own if text})
     numbers = {"": _UNKNOWN, **{text: k for k, text in enumerate(classes)}}
     return classes, {name: np.array([numbers[text] for text in own], np.int64) for name, own in texts.items()}
+
+
+def _number_label_sets(
+    source: Source, columns: Columns, labels: Mapping[str, list[Any]]
+) -> tuple[tuple[str, ...], dict[str, Targets]]:
+    """Return the names of the classes, and by table (N, K) of 0 and 1; rows of a table without labels are -1."""
+    known = {name: own for name, own in labels.items() if any(row is not None for row in own)}
+    if columns.names is not None:
+        classes = columns.names
+        places: Mapping[Any, int] = {number: number for number in range(len(classes))}
+    else:
+        classes = sort_labels({str(label).strip() for own in known.values() for row in own for label in row or ()})
+        places = {label: number for number, label in enumerate(classes)}
+    targets: dict[str, Targets] = {}
+    for name, own in labels.items():
+        marks = np.full((len(own), len(classes)), _UNKNOWN, np.float32)
+        for number, row in enumerate(own if name in known else ()):
+            marks[number] = 0
+            for label in row or ():
+                key = label if columns.names is not None else str(label).strip()
+                if key not in places:
+                    raise DataError(
+                        f"{source.text!r}: row {number} of {name!r} has the class {label!r}, but there are only "
+                        f"{len(classes)} classes."
+                    )
+                marks[number, places[key]] = 1
+        targets[name] = marks
+    return classes, targets
+
+
+def _is_known(targets: Targets) -> NDArray[np.bool_]:
+    return np.asarray((targets if targets.ndim == 1 else targets[:, 0]) != _UNKNOWN, np.bool_)
 
 
 def _note_unknown(split: str, rows: int, known: int) -> list[str]:

@@ -31,6 +31,7 @@ class Columns:
         kind: how they are kept: ``image`` (bytes or the path of a file), ``bytes`` or ``array``.
         label: the classes.
         names: the names of the classes where the table has them, else None.
+        several: whether a row lists its classes, of which there may be several or none.
         notes: what the user should know about the choice.
     """
 
@@ -39,6 +40,7 @@ class Columns:
     label: str
     names: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
+    several: bool = False
 
 
 def find_columns(source: Source, features: Mapping[str, Any]) -> Columns:
@@ -49,7 +51,9 @@ def find_columns(source: Source, features: Mapping[str, Any]) -> Columns:
     """
     image, kind = find_image_column(source, features)
     label, notes = _find_label(source, features)
-    return Columns(image, kind, label, _class_names(features[label]), notes)
+    feature, several = features[label], _lists_labels(features[label])
+    names = _class_names(feature.feature if several else feature)
+    return Columns(image, kind, label, names, notes, several)
 
 
 def find_image_column(source: Source, features: Mapping[str, Any]) -> tuple[str, str]:
@@ -86,15 +90,17 @@ def _find_label(source: Source, features: Mapping[str, Any]) -> tuple[str, tuple
     chosen = source.options.get("label")
     if chosen is not None:
         _check_named(source, features, "label", chosen)
-        if not _is_label(features[chosen]):
+        if not (_is_label(features[chosen]) or _lists_labels(features[chosen])):
             raise DataError(
                 f"{source.text!r}: the column {chosen!r} is {_say(features[chosen])}; a class is a ClassLabel, a "
-                "text or a whole number."
+                "text or a whole number, and several are a list of these."
             )
         return chosen, ()
     found = [name for name, feature in features.items() if type(feature).__name__ == "ClassLabel"]
     if not found:
         found = [name for name, feature in features.items() if name.lower() in _LABEL_NAMES and _is_label(feature)]
+    if not found:
+        found = [name for name, feature in features.items() if name.lower() in _LABEL_NAMES and _lists_labels(feature)]
     if len(found) == 1:
         return found[0], ()
     usual = [name for name in found if name.lower() in _LABEL_NAMES]
@@ -106,10 +112,10 @@ def _find_label(source: Source, features: Mapping[str, Any]) -> tuple[str, tuple
             f"{source.text!r} has several columns that may be the classes: {', '.join(found)}. "
             f"Choose one: ?label={found[0]}"
         )
-    lists = [name for name, feature in features.items() if name.lower() in _LABEL_NAMES]
-    several = f" The column {lists[0]!r} is {_say(features[lists[0]])}, not one class an image." if lists else ""
+    named = [name for name, feature in features.items() if name.lower() in _LABEL_NAMES]
+    other = f" The column {named[0]!r} is {_say(features[named[0]])}." if named else ""
     raise DataError(
-        f"{source.text!r} has no column of classes that can be told by its type or name.{several} It has: "
+        f"{source.text!r} has no column of classes that can be told by its type or name.{other} It has: "
         f"{_describe(features)}. Name one: ?label=COLUMN"
     )
 
@@ -139,6 +145,10 @@ def _image_kind(feature: Any) -> str | None:
 
 def _is_label(feature: Any) -> bool:
     return type(feature).__name__ == "ClassLabel" or _dtype(feature) in (*_WHOLE, *_TEXTS, "bool")
+
+
+def _lists_labels(feature: Any) -> bool:
+    return type(feature).__name__ in ("List", "LargeList", "Sequence") and _is_label(feature.feature)
 
 
 def _class_names(feature: Any) -> tuple[str, ...] | None:

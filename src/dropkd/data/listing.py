@@ -117,7 +117,7 @@ class Listing:
         classes: tuple[str, ...],
         paths: Sequence[Path],
         splits: Sequence[str],
-        target: NDArray[np.int64],
+        target: Targets,
         store: ImageStore,
         *,
         notes: Iterable[str] = (),
@@ -141,7 +141,7 @@ class Listing:
                 read from its beginning to its end.
         """
         order = {name: k for k, name in enumerate((*SPLITS, WHOLE))}
-        labels = target.tolist()
+        labels = target.tolist() if target.ndim == 1 else [0] * len(paths)
         if by_class:
             rows = sorted(range(len(paths)), key=lambda i: (order[splits[i]], labels[i], paths[i]))
         else:
@@ -193,13 +193,13 @@ class Listing:
 
     def leave_out_empty_classes(self) -> Listing:
         """Return the listing without the classes that no image has, and with a note of them."""
-        found = np.unique(self.target)
+        found = np.flatnonzero(count_labels(self.target, len(self.classes)))
         if len(found) == len(self.classes):
             return self
         lost = [repr(name) for k, name in enumerate(self.classes) if k not in set(found.tolist())]
         note = f"{len(lost)} of {len(self.classes)} classes have no image and are left out: {enumerate_some(lost, 5)}"
         classes = tuple(self.classes[k] for k in found)
-        target = np.searchsorted(found, self.target).astype(np.int64)
+        target = self.target[:, found] if self.multi_label else np.searchsorted(found, self.target).astype(np.int64)
         return replace(self, classes=classes, target=target, notes=(*self.notes, note))
 
     def require_classes(self) -> Listing:

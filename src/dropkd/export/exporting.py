@@ -95,6 +95,7 @@ def export_run(
     facts = {
         "model": network.spec.name,
         "classes": list(network.spec.classes or ()),
+        "multi_label": network.spec.multi_label,
         "input": describe_input(network.spec, frame, takes_pixels=preprocessing),
         "made_with": f"dropkd {dropkd.__version__}",
     }
