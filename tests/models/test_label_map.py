@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor
 
 from dropkd.errors import ConfigError
@@ -110,6 +111,19 @@ def test_a_name_that_is_a_number_is_the_name() -> None:
     rows = read_label_map({"10": "a", "1": "b"})
     assert resolve_label_map(rows, ("a", "b"), ("1", "10"), 2).groups == ((1,), (0,))
     assert resolve_label_map(rows, ("a", "b"), ("1", "10"), 2).describe().endswith("none is left out.")
+
+
+@pytest.mark.parametrize("name", ["n01440764", "tench, Tinca tinca", "tench", "0"])
+def test_a_teacher_that_names_imagenets_classes_is_known_by_all_their_names(name: str) -> None:
+    info = ImageNetInfo("imagenet-1k")
+    described = [info.index_to_description(number) for number in range(1000)]
+    label_map = resolve_label_map(read_label_map({name: "fish"}), ["fish"], described, 1000)
+    assert label_map.groups == ((0,),)
+    # The order of others is not ImageNet's, so WordNet's numbers say nothing of them.
+    turned = described[::-1]
+    assert resolve_label_map(read_label_map({"tench": "fish"}), ["fish"], turned, 1000).groups == ((999,),)
+    with pytest.raises(ConfigError, match="the teacher has no class 'n01440764'"):
+        resolve_label_map(read_label_map({"n01440764": "fish"}), ["fish"], turned, 1000)
 
 
 @pytest.mark.parametrize("name", ["n01440764", "tench, Tinca tinca", "tench", "0"])

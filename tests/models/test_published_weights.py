@@ -143,3 +143,34 @@ def test_torchvision_weights_fill_all_but_a_new_classifier(
     assert network.shapes.logits == 7
     assert len(own) - len(same) == (3 if size else 2)
     assert network.spec.crop_fraction == (1.0 if size else 224 / 256)
+
+
+def test_a_file_in_the_cache_that_was_cut_off_is_named(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fill_cache(offline, "mobilenetv3_small_050")
+    found = offline / "models--timm--mobilenetv3_small_050.lamb_in1k" / "snapshots" / "abc" / "model.safetensors"
+    found.write_bytes(found.read_bytes()[:1000])
+    monkeypatch.setattr("dropkd.models.timm_library.find_cached", lambda repository, name: found)
+    with pytest.raises(ModelError) as raised:
+        open_teacher("mobilenetv3_small_050")
+    assert str(found) in str(raised.value)
+    assert "which is damaged" in str(raised.value)
+
+
+def test_a_download_that_was_cut_off_is_told(offline: Path) -> None:
+    blobs = offline / "models--timm--resnet18.a1_in1k" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / "x.incomplete").write_bytes(b"123")
+    with pytest.raises(ModelError, match=r"A download of it was cut off after 3 bytes \(.*x\.incomplete\)"):
+        open_teacher("resnet18")
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04half", b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00exit\x85R."])
+def test_a_file_of_torchvision_that_is_damaged_is_named_and_no_pickle_is_run(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    path = tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"resnet18-f37072fd\.pth"):
+        open_teacher("torchvision/resnet18")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_teachers import CLOTHES, KINDS, write_timm, write_transformers
 
+import dropkd
 from dropkd.errors import ModelError
-from dropkd.models import build_network, open_network, open_teacher, save_network
+from dropkd.export import export_run
+from dropkd.models import build_network, create_model, open_network, open_teacher, save_network
 
 IMAGES = torch.randint(0, 256, (3, 3, 40, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -136,7 +139,7 @@ def test_a_model_that_wants_blue_first_gets_it(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(values))
     turned = open_teacher(f"hf:{tmp_path}")
     with torch.no_grad():
-        expected = plain.model(turned.preprocessing(IMAGES, crop=True).flip(1)).logits
+        expected = plain.model(turned.preprocessing(IMAGES, crop=True).flip(1))
     torch.testing.assert_close(turned.logits(IMAGES), expected)
     save_network(turned, tmp_path / "turned.safetensors")
     assert torch.equal(open_network(tmp_path / "turned.safetensors").logits(IMAGES), turned.logits(IMAGES))
@@ -236,3 +239,30 @@ def test_transformers_models_build_by_type_and_options() -> None:
         build_network("transformers/resnett", num_classes=3)
     with pytest.raises(ModelError, match=r"names no published weights\. Name a repository, 'hf:ORG/NAME'"):
         build_network("transformers/vit", num_classes=3, pretrained=True)
+
+
+@pytest.mark.parametrize("kind", ["vit", "swin", "resnet"])
+def test_the_plain_model_gives_logits(repositories: Path, kind: str) -> None:
+    model = create_model(f"hf:{repositories / kind}", pretrained=True).eval()
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 3)
+
+
+def test_a_student_of_transformers_leaves_as_onnx(repositories: Path, clothes: Path, tmp_path: Path) -> None:
+    name = f"hf:{repositories / 'resnet'}"
+    run = dropkd.train(clothes, model=name, epochs=1, batch_size=24, output=tmp_path / "run")
+    assert export_run(run).path.is_file()
+
+
+@pytest.mark.parametrize(("library", "source"), [("transformers", "hf:{}/vit"), ("open_clip", "clip:ViT-B-32/openai")])
+def test_a_library_that_is_not_installed_is_told_with_its_extra(
+    repositories: Path, monkeypatch: pytest.MonkeyPatch, library: str, source: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    extra = {"transformers": "transformers", "open_clip": "clip"}[library]
+    with pytest.raises(ModelError, match=rf"not installed: pip install 'dropkd\[{extra}\]'"):
+        open_teacher(source.format(repositories), classes=CLOTHES)
+
+
+def test_the_list_of_models_knows_a_repository(repositories: Path) -> None:
+    name = f"hf:{repositories / 'vit'}"
+    assert [(row.name, row.pretrained) for row in dropkd.models.model_names(name)] == [(name, True)]

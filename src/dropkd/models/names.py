@@ -119,6 +119,8 @@ def model_names(pattern: str = "*", pretrained_only: bool = False) -> list[Model
                 rows.append(ModelListing(name, library.source, library.defaults(bare).pretrained))
     if not rows and is_model_name(pattern):
         library, bare, name = find_library(pattern)
+        # A repository says more than the name that its architecture has without it.
+        name = pattern if pattern.startswith("hf:") else name
         rows.append(ModelListing(name, library.source, library.defaults(bare).pretrained))
     return [row for row in rows if row.pretrained or not pretrained_only]
 

@@ -21,6 +21,7 @@ from dropkd.models.teachers.ensemble import open_each
 from dropkd.models.teachers.logits_only import CalledTeacher, is_torchscript, read_torchscript, wrap_callable
 from dropkd.models.teachers.onnx_file import read_onnx
 from dropkd.models.teachers.zero_shot import open_zero_shot
+from dropkd.models.transformers_library import TransformersLibrary
 from dropkd.models.wrapping import read_defaults, wrap_model
 
 __all__ = ["open_network", "open_teacher"]
@@ -48,7 +49,7 @@ def open_network(path: str | Path, *, map_modules: Sequence[str] | None = None) 
             f"{str(path)!r} does not say which model it belongs to (dropkd did not write it). "
             f"Give the model's name too, as 'NAME:{path}'."
         )
-    if not is_model_name(spec.name):
+    if not spec.name.startswith(f"{TransformersLibrary.source}/") and not is_model_name(spec.name):
         raise ModelError(
             f"{str(path)!r} holds the weights of {spec.name!r}, which no library has. Build the module "
             "yourself, load them by dropkd.models.load_weights, and give the module in place of the file."

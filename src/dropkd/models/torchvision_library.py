@@ -95,7 +95,7 @@ def _square_side(name: str, image_size: tuple[int, int]) -> int:
 def _fetch_weights(name: str) -> dict[str, Tensor]:
     weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
-        tensors: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+        tensors: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         reason = f"{type(error).__name__}: {error}"

@@ -6,6 +6,7 @@ import importlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +81,11 @@ class TransformersLibrary:
             used["image_size"] = list(image_size) if image_size[0] != image_size[1] else image_size[0]
             config = _make_config(name, used, num_classes)
         try:
-            model: nn.Module = _find_class(name, config)(config)
+            model: nn.Module = _make_plain(_find_class(name, config))(config)
         except Exception as error:
             raise ModelError(
                 f"transformers can't build {name!r} with the options {options!r}: {type(error).__name__}: {error}."
             ) from error
-        if getattr(config, "channel_order", "rgb") == "bgr":
-            model.register_forward_pre_hook(_turn_channels)
         return model, used
 
 
@@ -177,9 +176,17 @@ def _fit_positions(model: nn.Module, key: str, tensor: Tensor) -> Tensor:
     return resampled
 
 
-def _turn_channels(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Give a model that was trained on blue, green and red what it knows."""
-    return (args[0].flip(1), *args[1:])
+@cache
+def _make_plain(library: Any) -> Any:
+    """Return a class of transformers' with the same weights whose answer are the logits, as of other libraries."""
+
+    def forward(self: Any, pixel_values: Tensor) -> Tensor:
+        # What a model that was trained on blue, green and red knows.
+        turned = pixel_values.flip(1) if getattr(self.config, "channel_order", "rgb") == "bgr" else pixel_values
+        logits: Tensor = library.forward(self, turned).logits
+        return logits
+
+    return type(library.__name__, (library,), {"forward": forward, "__module__": library.__module__})
 
 
 def _class_names() -> dict[str, tuple[str, ...]]:

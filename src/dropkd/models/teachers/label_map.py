@@ -152,14 +152,15 @@ def resolve_label_map(
 def _number_names(teacher_classes: Sequence[str] | None, count: int) -> dict[str, set[int]]:
     """Return the numbers that each known name may mean."""
     known: dict[str, set[int]] = defaultdict(set)
-    if teacher_classes is not None:
-        for number, name in enumerate(teacher_classes):
-            known[name].add(number)
-        return known
+    for number, name in enumerate(teacher_classes or ()):
+        for spelling in {name, *(word.strip() for word in name.split(","))}:
+            known[spelling].add(number)
     subset = infer_imagenet_subset({"num_classes": count})
     if subset is None:
         return known
     info = ImageNetInfo(subset)
+    if teacher_classes is not None and list(teacher_classes) != [info.index_to_description(n) for n in range(count)]:
+        return known
     for number in range(count):
         label, description = info.index_to_label_name(number), info.index_to_description(number)
         for name in {label, description, *(word.strip() for word in description.split(","))}:
