@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dropkd.data.archives import advise_unpacking
+from dropkd.data.advice import advise
 from dropkd.data.images import IMAGE_SUFFIXES
 from dropkd.data.listing import SPLIT_NAMES, SPLITS, WHOLE, Listing
-from dropkd.data.torchvision_sets import advise_name
 from dropkd.data.wording import count_of, enumerate_some
 from dropkd.errors import DataError, did_you_mean
 
@@ -90,7 +89,7 @@ def list_root(root: Path) -> Entries:
     if not is_folder:
         raise DataError(
             f"the data must be a folder of images, got the file {str(root)!r}. Unpack archives first. The name "
-            f"of a manifest ends in .csv or .parquet.{_advise(root)}"
+            f"of a manifest ends in .csv or .parquet.{advise(root)}"
         )
     return scan_folder(root)
 
@@ -118,11 +117,6 @@ def scan_folder(folder: Path) -> Entries:
         else:
             entries.others.append(path)
     return entries
-
-
-def _advise(place: Path) -> str:
-    """Return what to do about a place without images, where it can be told by what is there."""
-    return "".join(f" {advice}" for advice in (advise_unpacking(place), advise_name(place)) if advice)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -210,7 +204,7 @@ def _check_classes(
         )
         if left.others and not left.loose:
             have += f" ({_name_some(root, left.others, 'file that is no image', 'files that are no images')})"
-        raise DataError(f"the folder {str(folder)!r} {have}. {_LAYOUTS}{_advise(folder)}")
+        raise DataError(f"the folder {str(folder)!r} {have}. {_LAYOUTS}{advise(folder)}")
     problems = [text for name in files if (text := _compare_classes(splits, name, files, classes))]
     if problems:
         raise DataError(f"{str(root)!r}: the splits do not have the same classes." + "".join(problems))

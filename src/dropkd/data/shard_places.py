@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+from dropkd.data.advice import advise
 from dropkd.data.images import IMAGE_SUFFIXES
 from dropkd.data.listing import SPLITS, WHOLE
 from dropkd.data.shard_names import expand_braces, split_of
@@ -137,7 +138,7 @@ def _check_names(source: Source, splits: Mapping[str, list[str]]) -> None:
         raise DataError(
             f"{source.text!r}: {packed[0]!r} is a compressed archive, in which no image can be read without all before "
             "it. If it is a shard, unpack it to a plain .tar (gunzip, unzstd; images are compressed in themselves). If "
-            "it is an archive of a folder of images, unpack the folder and name that."
+            f"it is an archive of a folder of images, unpack the folder and name that.{advise(source.path)}"
         )
 
 
