@@ -11,9 +11,10 @@ import pytest
 from safetensors.torch import save_file
 
 from dropkd import api
-from dropkd.config import Config
+from dropkd.config import Config, load_config
+from dropkd.data import open_data
 from dropkd.engine.observer import Observer
-from dropkd.engine.plan import evaluation_frame, training_view
+from dropkd.engine.plan import evaluation_frame, resolve_config, training_view
 from dropkd.engine.setup import prepare_job
 from dropkd.errors import ConfigError
 from dropkd.models import create_model
@@ -89,3 +90,15 @@ def test_a_student_that_learns_from_whole_images_is_judged_by_whole_ones(
     )
     student = prepare_job(config, Observer()).distiller.student
     assert (student.spec.crop_fraction, student.preprocessing.crop_fraction) == (fraction, fraction)
+
+
+def test_a_classifier_on_a_frozen_backbone_has_the_rate_of_random_weights(clothes: Path) -> None:
+    data = open_data(clothes)
+
+    def rate(**flags: object) -> float:
+        config = load_config(flags={"data.path": str(clothes), "student.name": "resnet10t", **flags})
+        return resolve_config(config, data, native_input=(176, 176), cpus=1).training.lr
+
+    frozen = {"finetune.freeze": "backbone"}
+    assert rate() == rate(**frozen, **{"finetune.unfreeze_epoch": 2})
+    assert rate(**frozen) == rate(**{"student.pretrained": False}) > 5 * rate()

@@ -138,3 +138,10 @@ def test_a_plain_run_of_another_student_is_no_reference(three: list[Path], tmp_p
     text = _show([other, *three], tmp_path / "c.html")
     assert "dropkd right, plain, cifar_resnet8 wrong" in text
     assert "plain, resnet18 compared" not in text
+
+
+def test_runs_on_uneven_classes_show_the_mean_recall_beside_the_accuracy(three: list[Path], tmp_path: Path) -> None:
+    assert "UAR" not in _show(three, tmp_path / "even.html")
+    for run in three:
+        change_json(run / "metrics.json", imbalanced=True)
+    assert len(re.findall(r"UAR \d+\.\d %", _show(three, tmp_path / "uneven.html"))) == 3

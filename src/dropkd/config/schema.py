@@ -354,7 +354,8 @@ class FinetuneConfig(_Section):
             as one in its models, a block elsewhere; the classifier is the last layer, and has ``head_lr`` undiminished.
         freeze: names of modules or parameters that are not trained, with * for any letters; ``backbone`` is all but the
             classifier, ``embeddings`` what comes before the first block. Batch norms in a frozen module keep their
-            statistics, and its dropout rests.
+            statistics, and its dropout rests. With ``backbone`` for good, ``training.lr`` is by default that for random
+            weights.
         unfreeze_epoch: after so many epochs the frozen are trained as well, at the rate that the schedule has
             then; None: never.
     """

@@ -196,7 +196,9 @@ def _training_defaults(config: Config, images: int) -> dict[str, object]:
     epochs = training.epochs or min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, round(_IMAGES_SEEN / images)))
     batch = min(training.batch_size or (64 if images < 4_000 else 128), images)
     optimizer = training.optimizer or "adamw"
-    starts_trained = config.student.pretrained or config.student.checkpoint is not None
+    # Where the backbone stays as it is, all that is trained is the classifier, whose weights are random.
+    is_probe = "backbone" in config.finetune.freeze and config.finetune.unfreeze_epoch is None
+    starts_trained = (config.student.pretrained or config.student.checkpoint is not None) and not is_probe
     rate = _rate(optimizer, starts_trained, batch * training.accumulate)
     # Over the epochs in which everything is trained.
     whole = max(1, epochs - config.finetune.probe_epochs)

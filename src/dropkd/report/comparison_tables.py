@@ -92,7 +92,7 @@ def tabulate_runs(groups: Sequence[Group], gains: Sequence[Gain], split: str, ou
 
 
 def _describe_run(group: Group, run: RunRecord, gain: Difference | None, split: str, output: Path) -> RunRow:
-    accuracy, interval = run.score(split), accuracy_interval(run, split)
+    accuracy = run.score(split)
     selected = run.figure("selected", "epoch")
     return RunRow(
         label=group.label,
@@ -103,11 +103,20 @@ def _describe_run(group: Group, run: RunRecord, gain: Difference | None, split: 
         parameters=count(run.figure("student", "parameters")),
         epoch=_NOTHING if selected is None else str(int(selected) + 1),
         validation=percent(run.score("val")),
-        main=Cell(percent(accuracy), interval_of_percents(interval) if interval else ""),
+        main=Cell(percent(accuracy), _small_print(run, split)),
         gain=_difference_cell(gain) if gain else Cell(""),
         seconds=duration(run.figure("seconds")),
         status=run.status,
     )
+
+
+def _small_print(run: RunRecord, split: str) -> str:
+    """Return the interval of the accuracy, and where classes are uneven their mean recall as well."""
+    interval, uar = accuracy_interval(run, split), run.figure("splits", split, "uar")
+    parts = [interval_of_percents(interval)] if interval else []
+    if uar is not None and run.metrics.get("imbalanced"):
+        parts.append(f"UAR {percent(uar)}")
+    return ", ".join(parts)
 
 
 def _link(run: RunRecord, output: Path) -> str:
