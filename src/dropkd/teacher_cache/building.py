@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from dropkd.errors import DropKDError
 from dropkd.teacher_cache.encoding import Part, encode_part
 from dropkd.teacher_cache.folder import CacheFolder, Shard
 
-__all__ = ["CacheFullError", "Questions", "build_cache", "build_shard", "member_prefix", "split_answer"]
+__all__ = ["CacheFullError", "Questions", "build_cache", "build_shard", "find_basis", "member_prefix", "split_answer"]
 
 # Rows whose maps decide the principal components.
 _BASIS_ROWS = 2_048
@@ -55,7 +55,7 @@ def build_cache(
         missing = cache.missing(views)
         total = sum(shard.stop - shard.start for shard in missing)
         if missing and any(part.encoding.channels for part in cache.parts) and not cache.basis():
-            cache.put_basis(_find_basis(cache, questions))
+            cache.put_basis(find_basis(cache.parts, questions.ask(0, 0, min(cache.rows, _BASIS_ROWS))))
         done = 0
         for shard in missing:
             build_shard(cache, shard, questions)
@@ -109,11 +109,16 @@ def split_answer(answer: Outputs) -> dict[str, Tensor]:
     }
 
 
-def _find_basis(cache: CacheFolder, questions: Questions) -> dict[str, Tensor]:
-    """Return mean and principal components of the channels of each map that is reduced."""
-    reduced = [part for part in cache.parts if part.encoding.channels]
+def find_basis(parts: Sequence[Part], answers: Iterable[Outputs]) -> dict[str, Tensor]:
+    """Return mean and principal components of the channels of each map that is reduced.
+
+    Args:
+        parts: what is kept of an answer.
+        answers: to some images.
+    """
+    reduced = [part for part in parts if part.encoding.channels]
     sums = {part.name: _Moments(part) for part in reduced}
-    for answer in questions.ask(0, 0, min(cache.rows, _BASIS_ROWS)):
+    for answer in answers:
         tensors = split_answer(answer)
         for part in reduced:
             sums[part.name].add(tensors[part.name])
