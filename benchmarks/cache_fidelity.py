@@ -39,23 +39,20 @@ from short_training import append_result, format_spread, measure_accuracy, read_
 
 RESULTS = Path(__file__).parent / "results" / "cache_fidelity.jsonl"
 TEACHER = Path(dropkd.__file__).parent / "demo" / "teacher.safetensors"
-IMAGES_PER_CLASS, EPOCHS, COMPARED, MAPS_COMPARED = 240, 12, 5, 512
+IMAGES_PER_CLASS, EPOCHS, COMPARED, MAPS_COMPARED = 240, 8, 5, 512
 LIVE = "live"
 SETTINGS: dict[str, dict[str, Any]] = {
     LIVE: {"cache.mode": "off"},
     "float16": {},
-    "float32": {"cache.number": "float32"},
     "int8": {"cache.number": "int8"},
     "channels=64": {"cache.channels": 64},
-    "channels=16": {"cache.channels": 16},
     "top=3": {"cache.top_logits": 3},
     "views=1": {"data.distinct_views": 1},
     "views=2": {"data.distinct_views": 2},
     "views=4": {"data.distinct_views": 4},
-    "views=8": {"data.distinct_views": 8},
 }
 # Those that say something of a method that reads logits alone.
-OF_LOGITS = [LIVE, "float16", "top=3", "views=1", "views=2", "views=4", "views=8"]
+OF_LOGITS = [LIVE, "float16", "top=3", "views=1", "views=2", "views=4"]
 T_QUANTILES = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 
 
@@ -127,13 +124,16 @@ def print_table(results: list[dict[str, Any]]) -> None:
             live = [runs[method, LIVE, seed] for seed in seeds if (method, LIVE, seed) in runs]
             accuracy = format_spread([100 * r["test"] for r in own])
             pairs = list(zip(own, live, strict=False))
-            change = max(
-                abs(a / b - 1) for one, two in pairs for a, b in zip(one["losses"], two["losses"], strict=True)
-            )
+            change = max(compare_losses(one["losses"], two["losses"]) for one, two in pairs)
             differences = [100 * (one["test"] - two["test"]) for one, two in pairs]
             against = "" if setting == LIVE else format_difference(differences)
             shown = f"{cka[setting]:.6f}" if method == "dropkd" and cka.get(setting) is not None else ""
             print(f"| {method} | {setting} | {change:.1e} | {shown} | {accuracy} | {against} |")
+
+
+def compare_losses(some: list[float], others: list[float]) -> float:
+    """Return the largest change as a share of the loss."""
+    return max(abs(one / other - 1) for one, other in zip(some, others, strict=True))
 
 
 def format_difference(differences: list[float]) -> str:
