@@ -180,8 +180,12 @@ def test_it_does_not_judge_images_with_one_class_each(teacher: Path, outfits: Pa
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"training__class_weights": "balanced"}, "weighs each image by its one class, but these images have several"),
+        (
+            {"training__class_weights": "balanced"},
+            "weighs images by their one class, and these have several",
+        ),
         ({"data__sampling": "balanced"}, "draws images by their one class"),
+        ({"cache__top_logits": 3}, "probabilities do not add up to 1. Leave it out"),
         ({"training__select_by": "accuracy"}, "'accuracy', but these images have several labels or none. Use 'map'"),
         ({"method": "dkd"}, "DKD needs one class for each image .* is dropkd or kd; of features, at"),
         ({"method__form": "softmax"}, "method.form is 'softmax'"),

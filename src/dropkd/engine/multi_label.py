@@ -7,28 +7,23 @@ from dropkd.errors import ConfigError
 from dropkd.models import Network
 from dropkd.models.teachers.mapped import MappedTeacher
 
-__all__ = ["check_label_map", "check_settings", "choose_score"]
+__all__ = ["check_cache", "check_label_map", "choose_score"]
 
 _OF_ONE_CLASS = ("accuracy", "uar")
 
 
-def check_settings(config: Config) -> None:
-    """Make sure that no setting asks for the one class of each image.
+def check_cache(config: Config) -> None:
+    """Make sure that the teacher's logits are kept whole: what is not kept would be read as shares of one certainty.
 
     Raises:
-        ConfigError: class weights, a sampling by class, or a score of one class that picks the epoch.
+        ConfigError: only the largest are to be kept.
     """
-    training = config.training
-    why = "but these images have several labels or none"
-    if training.class_weights != "none":
+    top = config.cache.top_logits
+    if top is not None:
         raise ConfigError(
-            f"'training.class_weights' is {training.class_weights!r}, which weighs each image by its one class, {why}. "
-            "Leave it at 'none'; mAP, which picks the epoch, counts rare classes like all others."
-        )
-    if config.data.sampling != "shuffle":
-        raise ConfigError(
-            f"'data.sampling' is {config.data.sampling!r}, which draws images by their one class, {why}. "
-            "Leave it at 'shuffle'."
+            f"'cache.top_logits' is {top}, which keeps the sum of the other classes' probabilities in place of "
+            "each, but these images have several labels or none, and their probabilities do not add up to 1. "
+            "Leave it out: all logits are kept then."
         )
 
 

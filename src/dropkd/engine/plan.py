@@ -12,7 +12,7 @@ from dropkd.config import Config, DataConfig, TrainingConfig
 from dropkd.config.mistakes import Origins, describe_mistakes
 from dropkd.data import ImageData, UnlabelledImages, default_image_size
 from dropkd.engine.imbalance import is_imbalanced
-from dropkd.engine.multi_label import check_settings, choose_score
+from dropkd.engine.multi_label import check_cache, choose_score
 from dropkd.errors import ConfigError
 
 __all__ = [
@@ -89,7 +89,7 @@ def resolve_config(
         tree["data"]["workers"] = 0 if packed else min(4, max(0, cpus - 1))
     tree["training"].update(_training_defaults(config, len(data.train)))
     if data.multi_label:
-        check_settings(config)
+        check_cache(config)
     tree["finetune"]["probe_lr"] = _choose_probe_rate(config, tree["training"])
     tree["training"]["select_by"] = _choose_score(config.training, data)
     resolved = _check(tree)

@@ -13,6 +13,7 @@ from dropkd.methods.options import check_options, list_options, spell_out_option
 from dropkd.testing.bench import Bench
 from dropkd.testing.gradients import check_cached_teacher, check_gradients, check_inputs_untouched
 from dropkd.testing.holdings import check_holdings, check_repeatability, check_state
+from dropkd.testing.label_sets import check_label_sets
 from dropkd.testing.labels import check_labels, check_wishes, find_bad_wishes, is_amount
 from dropkd.testing.strains import check_answers, check_batches, check_networks
 from dropkd.testing.values import check_independence, check_precision, check_terms
@@ -33,6 +34,7 @@ _CLAUSES = (
     check_batches,
     check_answers,
     check_networks,
+    check_label_sets,
 )
 
 
@@ -48,7 +50,8 @@ def check_method(cls: type[Method], options: Mapping[str, Any] | None = None) ->
     epoch, and never the teacher, whose answer may come from a cache and is not changed. The state dict restores the
     method; with one seed it repeats itself, also under autocast; it holds no model and nothing else beside its state.
     Batches of its ``least_batch``, dead and saturated answers, other networks, numbers of classes and labels give terms
-    too, or an error in words where the method is not made for them.
+    too, or an error in words where the method is not made for them; so do images with several labels where the class
+    says by ``single_label_terms`` which of its terms can do with them.
 
     What it can't see: whether a term is averaged over the batch and free of its weight.
 
@@ -103,6 +106,8 @@ def _check_declarations(cls: type[Method]) -> Iterator[str]:
             yield f"the term {name!r} must be a name of letters, digits and _, since it is a key of the configuration"
     for unknown in sorted(cls.label_space_terms - set(cls.terms)):
         yield f"label_space_terms holds {unknown!r}, which is not among its terms"
+    for unknown in sorted((cls.single_label_terms or frozenset()) - set(cls.terms)):
+        yield f"single_label_terms holds {unknown!r}, which is not among its terms"
     for option in list_options(cls).values():
         if not option.description:
             yield f"the option {option.name!r} is not described in the Args of the class"
