@@ -10,7 +10,7 @@ import pytest
 
 import build_method_pages
 from dropkd.config import load_config
-from dropkd.engine.distiller import resolve_weights
+from dropkd.engine.wiring import resolve_weights
 from dropkd.methods import method_class, method_names
 from dropkd.methods.registry import check_method_options
 

@@ -345,7 +345,7 @@ def _list_method_keys(name: str) -> list[str]:
 
 
 def _check_method(method: MethodConfig, teacher: Mapping[str, Any]) -> None:
-    from dropkd.engine.distiller import resolve_weights
+    from dropkd.engine.wiring import resolve_weights
     from dropkd.methods.per_teacher import per_teacher
     from dropkd.methods.registry import check_method_options, method_class
 

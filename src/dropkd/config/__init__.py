@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
+from dropkd.config.data_section import DataConfig
 from dropkd.config.loading import dump_config, load_config, update_config
-from dropkd.config.schema import (
-    CacheConfig,
-    Config,
-    DataConfig,
-    FinetuneConfig,
-    MethodConfig,
-    StudentConfig,
-    TeacherConfig,
-    TrainingConfig,
-)
+from dropkd.config.network_sections import CacheConfig, StudentConfig, TeacherConfig
+from dropkd.config.schema import Config
+from dropkd.config.training_sections import FinetuneConfig, MethodConfig, TrainingConfig
 
 __all__ = [
     "CacheConfig",

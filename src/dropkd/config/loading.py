@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from dropkd.config.extending import read_chain
 from dropkd.config.mistakes import Origins, describe_mistakes, suggest_place
-from dropkd.config.schema import Config, MethodConfig
+from dropkd.config.schema import Config
+from dropkd.config.training_sections import MethodConfig
 from dropkd.config.yaml_text import parse_yaml, write_yaml
 from dropkd.errors import ConfigError
 

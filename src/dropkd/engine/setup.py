@@ -14,7 +14,7 @@ from torch import nn
 from dropkd.config import Config, MethodConfig
 from dropkd.data import ImageData, open_data
 from dropkd.engine.augmentation import choose_recipe, spell_out_recipe
-from dropkd.engine.distiller import CROSS_ENTROPY, Distiller
+from dropkd.engine.distiller import Distiller
 from dropkd.engine.fabric import choose_device, make_fabric
 from dropkd.engine.finetuning import FineTuning
 from dropkd.engine.imbalance import class_weights, measure_imbalance
@@ -25,6 +25,7 @@ from dropkd.engine.plan import ResolvedConfig, resolve_config, training_view
 from dropkd.engine.pool import open_pool
 from dropkd.engine.teachers import open_expert
 from dropkd.engine.unlabelled import require_teacher_terms
+from dropkd.engine.wiring import CROSS_ENTROPY
 from dropkd.errors import ConfigError
 from dropkd.methods.options import spell_out_options
 from dropkd.methods.registry import method_class

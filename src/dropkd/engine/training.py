@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -27,42 +27,16 @@ from dropkd.engine.mixing import choose_labels, mix_batch
 from dropkd.engine.observer import Observer
 from dropkd.engine.optimizer import make_optimizer
 from dropkd.engine.plan import ResolvedConfig
+from dropkd.engine.position import Position
 from dropkd.engine.schedule import Schedule
-from dropkd.engine.selection import EarlyStop, find_early_stop, rank_scores
+from dropkd.engine.selection import EarlyStop, find_early_stop
 from dropkd.engine.signals import Interrupted, StopRequest
 from dropkd.engine.tally import Tally
 from dropkd.errors import RunError
 from dropkd.files import replacing
 from dropkd.models import Network, save_network
 
-__all__ = ["Position", "Training"]
-
-
-@dataclass
-class Position:
-    """Where a run stands, and what it has found so far.
-
-    Args:
-        epoch: the epoch in progress, counted from 0.
-        step: steps done of it.
-        seconds: time spent on training and validation so far, over all resumes.
-        best_epoch: the epoch whose weights did best on the validation split; -1 before the first.
-        best_val: their validation scores; None where there is no validation split.
-        last_val: those of the last epoch that is done.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    best_epoch: int = -1
-    best_val: dict[str, Any] | None = None
-    last_val: dict[str, Any] | None = None
-
-    def prefers(self, val: dict[str, Any] | None, by: str) -> bool:
-        """Whether an epoch with these validation scores is better, by one of them, than the best so far."""
-        if val is None or self.best_val is None:
-            return True
-        return rank_scores(val, by) > rank_scores(self.best_val, by)
+__all__ = ["Training"]
 
 
 class Training:
