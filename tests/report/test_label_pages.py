@@ -47,8 +47,9 @@ def test_the_interval_of_map_is_narrower_with_more_images_and_holds_its_value() 
     source = np.random.default_rng(0)
     target = source.random((800, 3)) < 0.3
     scores = target + source.normal(0, 1, target.shape)
-    wide, narrow = (interval_of(draw_means(scores[:n], target[:n])) for n in (80, 800))
-    assert narrow[0] < mean_precision(scores, target) < narrow[1]
+    value = mean_precision(scores, target)
+    wide, narrow = (interval_of(value, draw_means(scores[:n], target[:n])) for n in (80, 800))
+    assert narrow[0] < value < narrow[1]
     assert narrow[1] - narrow[0] < 0.5 * (wide[1] - wide[0])
 
 
@@ -135,3 +136,19 @@ def test_pages_show_whole_and_quietly_at_two_widths(tmp_path: Path, pairs: Path,
                 assert page.evaluate("document.documentElement.scrollWidth") <= width, (file, width)
         browser.close()
     assert heard == []
+
+
+def test_the_interval_of_map_holds_the_map_of_most_other_images_of_the_same_kind() -> None:
+    source = np.random.default_rng(0)
+
+    def draw(images: int) -> tuple[np.ndarray, np.ndarray]:
+        target = source.random((images, 3)) < 0.3
+        return target + source.normal(0, 0.8, target.shape), target
+
+    truth = mean_precision(*draw(20_000))
+    held = 0
+    for _ in range(40):
+        scores, target = draw(150)
+        low, high = interval_of(mean_precision(scores, target), draw_means(scores, target))
+        held += low < truth < high
+    assert held >= 34

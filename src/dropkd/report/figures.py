@@ -86,7 +86,7 @@ def accuracy_dots(run: RunRecord) -> Chart | None:
 def _teacher_interval(run: RunRecord, split: str, score: float, images: int) -> Interval | None:
     if run.is_multi_label:
         answers = run.label_sets.get(split)
-        return None if answers is None or answers.teacher_draws is None else interval_of(answers.teacher_draws)
+        return None if answers is None or answers.teacher_draws is None else interval_of(score, answers.teacher_draws)
     return wilson_interval(round(score * images), images) if images else None
 
 

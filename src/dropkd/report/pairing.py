@@ -81,7 +81,9 @@ def _compare_label_runs(run: RunRecord, reference: RunRecord, split: str) -> Dif
     rows, other_rows = shared_images(first, second)
     if len(rows) < len(first.paths) or len(rows) < len(second.paths) or not np.array_equal(rows, other_rows):
         return None
-    return Difference(split, mine - other, interval_of(first.student_draws - second.student_draws), None, is_map=True)
+    return Difference(
+        split, mine - other, interval_of(mine - other, first.student_draws - second.student_draws), None, is_map=True
+    )
 
 
 def shared_rows(first: Predictions, second: Predictions) -> tuple[IntArray, IntArray]:
@@ -109,5 +111,5 @@ def accuracy_interval(run: RunRecord, split: str) -> Interval | None:
         return None
     if run.is_multi_label:
         answers = run.label_sets.get(split)
-        return None if answers is None else interval_of(answers.student_draws)
+        return None if answers is None else interval_of(accuracy, answers.student_draws)
     return wilson_interval(round(accuracy * images), int(images))

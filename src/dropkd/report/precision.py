@@ -8,8 +8,11 @@ from dropkd.report.numbers import BoolArray, FloatArray, Interval
 
 __all__ = ["average_precision", "draw_means", "interval_of", "mean_precision"]
 
-# Resamplings of the images; their percentiles are good to a few tenths of a point.
-_DRAWS = 200
+# Resamplings of the images: many where they cost nothing, and enough for a deviation where there are many images.
+_MOST_DRAWS, _LEAST_DRAWS = 200, 40
+_FREE_CELLS = 500_000
+# The normal quantile of a two-sided 95 % interval.
+_Z = 1.959963984540054
 # Weights of images held at once, so that 100,000 images need no more memory than 10,000.
 _MOST_CELLS = 2_000_000
 
@@ -50,7 +53,7 @@ def draw_means(scores: FloatArray, target: BoolArray) -> FloatArray:
         target: (N, K).
     """
     source, images = np.random.default_rng(0), len(target)
-    parts, left = [], _DRAWS
+    parts, left = [], max(_LEAST_DRAWS, min(_MOST_DRAWS, _MOST_DRAWS * _FREE_CELLS // max(1, scores.size)))
     while left:
         size = min(left, max(1, _MOST_CELLS // images))
         weights = source.multinomial(images, np.full(images, 1 / images), size=size).astype(np.float64)
@@ -59,10 +62,13 @@ def draw_means(scores: FloatArray, target: BoolArray) -> FloatArray:
     return np.concatenate(parts)
 
 
-def interval_of(draws: FloatArray) -> Interval:
-    """Return the 95 % interval of what was drawn, by its percentiles."""
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return float(low), float(high)
+def interval_of(value: float, draws: FloatArray) -> Interval:
+    """Return the 95 % interval of a value by the deviation of what was drawn.
+
+    Not by percentiles: images that are drawn twice make every average precision a little higher.
+    """
+    half = _Z * float(np.nanstd(draws, ddof=1))
+    return value - half, value + half
 
 
 def _average(by_class: list[FloatArray]) -> FloatArray:
