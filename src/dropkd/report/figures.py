@@ -10,7 +10,7 @@ from dropkd.report.charts import Chart
 from dropkd.report.dots import Dot, draw_dots
 from dropkd.report.numbers import Interval, wilson_interval
 from dropkd.report.pairing import accuracy_interval
-from dropkd.report.precision import interval_of
+from dropkd.report.precision import interval_of_share
 from dropkd.report.run_record import RunRecord
 from dropkd.report.summary import SPLIT_NAMES
 from dropkd.report.wording import decimal, interval_of_percents, percent, whole_percent
@@ -86,7 +86,11 @@ def accuracy_dots(run: RunRecord) -> Chart | None:
 def _teacher_interval(run: RunRecord, split: str, score: float, images: int) -> Interval | None:
     if run.is_multi_label:
         answers = run.label_sets.get(split)
-        return None if answers is None or answers.teacher_draws is None else interval_of(score, answers.teacher_draws)
+        return (
+            None
+            if answers is None or answers.teacher_draws is None
+            else interval_of_share(score, answers.teacher_draws)
+        )
     return wilson_interval(round(score * images), images) if images else None
 
 

@@ -15,7 +15,7 @@ from dropkd.report.numbers import (
     unpaired_margin,
     wilson_interval,
 )
-from dropkd.report.precision import interval_of
+from dropkd.report.precision import interval_of, interval_of_share
 from dropkd.report.predictions import Predictions
 from dropkd.report.run_record import RunRecord
 
@@ -111,5 +111,5 @@ def accuracy_interval(run: RunRecord, split: str) -> Interval | None:
         return None
     if run.is_multi_label:
         answers = run.label_sets.get(split)
-        return None if answers is None else interval_of(accuracy, answers.student_draws)
+        return None if answers is None else interval_of_share(accuracy, answers.student_draws)
     return wilson_interval(round(accuracy * images), int(images))

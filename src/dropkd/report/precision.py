@@ -6,7 +6,7 @@ import numpy as np
 
 from dropkd.report.numbers import BoolArray, FloatArray, Interval
 
-__all__ = ["average_precision", "draw_means", "interval_of", "mean_precision"]
+__all__ = ["average_precision", "draw_means", "interval_of", "interval_of_share", "mean_precision"]
 
 # Resamplings of the images: many where they cost nothing, and enough for a deviation where there are many images.
 _MOST_DRAWS, _LEAST_DRAWS = 200, 40
@@ -69,6 +69,12 @@ def interval_of(value: float, draws: FloatArray) -> Interval:
     """
     half = _Z * float(np.nanstd(draws, ddof=1))
     return value - half, value + half
+
+
+def interval_of_share(value: float, draws: FloatArray) -> Interval:
+    """Return the same within 0 and 1."""
+    low, high = interval_of(value, draws)
+    return max(0.0, low), min(1.0, high)
 
 
 def _average(by_class: list[FloatArray]) -> FloatArray:
