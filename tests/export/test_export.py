@@ -168,3 +168,25 @@ def test_a_missing_library_is_named_with_the_extra_that_has_it(
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ConfigError, match=r"'onnxscript', which is not installed: pip install 'dropkd\[export\]'"):
         dropkd.export_run(repvit_run, output=tmp_path / "student.onnx")
+
+
+@pytest.mark.parametrize("preprocessing", [False, True])
+def test_an_exported_file_is_a_teacher_that_knows_how_it_is_fed(
+    clothes: Path, tmp_path: Path, preprocessing: bool
+) -> None:
+    # A model of another normalisation than ImageNet's, and of a frame of which it sees the centre.
+    run = dropkd.train(
+        clothes, model="tf_mobilenetv3_small_minimal_100", epochs=1, batch_size=16, image_size=32, pretrained=False,
+        output=tmp_path / "run", settings={"data.augmentation": "resized-crop"},
+    )  # fmt: skip
+    network = run.network()
+    written = dropkd.export_run(run, output=tmp_path / "student.onnx", preprocessing=preprocessing)
+    teacher = dropkd.models.open_teacher(written.path, image_size=32)
+    pixels = frames_of(run, 6)
+    with torch.no_grad():
+        expected = network(pixels, maps=False).logits
+        found = teacher(pixels, maps=False).logits
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    assert teacher.spec.classes == run.classes
+    assert teacher.spec.crop_fraction == pytest.approx(network.spec.crop_fraction, abs=0.02)
+    assert tuple(network.spec.mean) == (0.5, 0.5, 0.5)

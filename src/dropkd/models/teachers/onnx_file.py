@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,16 @@ from dropkd.models.teachers.logits_only import wrap_callable
 
 __all__ = ["read_onnx"]
 
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+# Bytes in 0..255 are what a file takes that normalises them itself.
+_BYTES = "tensor(uint8)"
+_TYPES = {_BYTES: np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
 def read_onnx(path: str | Path, *, image_size: int | Sequence[int] | None, num_classes: int | None = None) -> Network:
-    """Return the model of an ONNX file as a teacher that is fed images normalised as for ImageNet.
+    """Return the model of an ONNX file as a teacher.
+
+    A file that ``dropkd export`` wrote says itself how it is fed; any other one gets images normalised as for ImageNet,
+    or RGB bytes in 0..255 where that is what it takes.
 
     Args:
         path: the file; its first output are the logits.
@@ -41,9 +47,13 @@ def read_onnx(path: str | Path, *, image_size: int | Sequence[int] | None, num_c
     )
     if size[0] is None or size[1] is None:
         raise ModelError(f"{str(path)!r} takes images of any size: say by teacher.image_size which it is fed.")
+    mean, std = ((0.0,) * 3, (1.0,) * 3) if model.takes_bytes else (IMAGENET_MEAN, IMAGENET_STD)
+    said = model.described_input
+    if said and not model.takes_bytes:
+        mean, std = said["mean"], said["std"]
     return wrap_callable(
-        model, image_size=(size[0], size[1]), num_classes=num_classes, mean=IMAGENET_MEAN, std=IMAGENET_STD,
-        name=str(path),
+        model, image_size=(size[0], size[1]), num_classes=num_classes, mean=mean, std=std, name=str(path),
+        crop_fraction=said["crop"][0] / said["frame"][0] if said else 1.0, classes=model.classes,
     )  # fmt: skip
 
 
@@ -64,10 +74,15 @@ class _OnnxModel(nn.Module):
         if not fits:
             got = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs)
             raise ModelError(
-                f"{str(path)!r} must take images as its one input, floating point of shape (B, 3, H, W), got {got}."
+                f"{str(path)!r} must take images as its one input, floating point or bytes of shape (B, 3, H, W), "
+                f"got {got}."
             )
         self._name, self._dtype = inputs[0].name, _TYPES[inputs[0].type]
         self._batch = numbers[0]
+        self.takes_bytes = inputs[0].type == _BYTES
+        said = self._session.get_modelmeta().custom_metadata_map
+        self.described_input = _read_description(said)
+        self.classes: list[str] | None = (json.loads(said["classes"]) or None) if self.described_input else None
         self.fixed_size = (numbers[2], numbers[3])
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -80,8 +95,18 @@ class _OnnxModel(nn.Module):
     def _run(self, images: Tensor, step: int) -> Tensor:
         # A file that was exported for a batch of n takes no fewer.
         padded = F.pad(images, (0, 0, 0, 0, 0, 0, 0, step - len(images)))
+        if self.takes_bytes:
+            padded = (padded * 255).round()
         (answer, *_) = self._session.run(None, {self._name: padded.numpy().astype(self._dtype)})
         return torch.as_tensor(answer)[: len(images)]
+
+
+def _read_description(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return how the images come to a file that ``dropkd export`` wrote; nothing of any other file."""
+    if not metadata.get("made_with", "").startswith("dropkd"):
+        return {}
+    described: dict[str, Any] = json.loads(metadata["input"])
+    return described
 
 
 def _open_session(path: Path) -> Any:
