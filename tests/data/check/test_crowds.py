@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dropkd.data.check import crowds
+from dropkd.data.check import check_data, crowds
 from dropkd.data.check.crowds import gather_crowds
 from dropkd.data.check.looks import Looks
 from dropkd.data.check.subject import Subject
@@ -65,3 +65,13 @@ def test_a_crowd_of_like_hashes_whose_pictures_differ_is_none() -> None:
     looks.thumbs[:] = np.random.default_rng(1).integers(0, 256, looks.thumbs.shape)
     middle: NDArray[np.int64] = gather_crowds(looks.hashes[:, 0], looks.thumbs, looks.colours, 24)
     assert middle.tolist() == list(range(FRAMES + OTHERS))
+
+
+def test_a_search_that_would_take_too_long_is_narrowed_and_says_so(
+    clothes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dropkd.data.check.twins._MOST_COMPARISONS", 1)
+    finding = check_data(clothes).find("near-narrowed")
+    assert finding is not None
+    assert finding.title == "near copies were looked for within 15 bits, not 24"
+    assert check_data(clothes, near=10).find("near-narrowed") is None

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dropkd.data.check import neighbours
-from dropkd.data.check.neighbours import find_neighbours
+from dropkd.data.check.neighbours import count_comparisons, find_neighbours, narrow_radius
 from dropkd.data.check.twins import Links, find_groups
 
 
@@ -77,3 +77,15 @@ def test_groups_hang_together_by_their_pairs_in_whatever_pieces_these_come(
                 parts[i] = joined
     found = [tuple(group) for group in find_groups(links.lowest)]
     assert found == sorted({tuple(sorted(part)) for part in parts.values() if len(part) > 1})
+
+
+def test_what_the_search_would_compare_is_known_before_and_bounds_its_radius() -> None:
+    hashes = make_hashes(0, 50, 1, 0)
+    # All 50 share each of the 16 bands; with one bit of a band flipped, none.
+    assert count_comparisons(hashes, 15) == count_comparisons(hashes, 24) == 16 * 50 * 50
+    spread = make_hashes(0, 400, 3, 40)
+    assert count_comparisons(spread, 15) < count_comparisons(spread, 24) < count_comparisons(spread, 40)
+    assert narrow_radius(spread, 40, count_comparisons(spread, 40)) == 40
+    assert narrow_radius(spread, 40, count_comparisons(spread, 31)) == 31
+    assert narrow_radius(spread, 40, 0) == 15
+    assert narrow_radius(spread, 7, 0) == 7

@@ -107,6 +107,11 @@ def _find_all(
     if near is not None:
         copies = find_near(looks, subject, near, lambda *n: tell("comparing", *n))
         yield from find_near_copies(copies, subject)
+        if copies.radius < near:
+            yield Finding(
+                "near-narrowed", "note", f"near copies were looked for within {copies.radius} bits, not {near}",
+                "So many smooth images are too much alike to compare all that are further apart.",
+            )  # fmt: skip
     if gathered.tree is not None:
         yield from find_left_out(gathered.tree)
     yield from find_odd_images(looks, subject)

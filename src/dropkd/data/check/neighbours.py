@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["find_neighbours"]
+__all__ = ["count_comparisons", "find_neighbours", "narrow_radius"]
 
 _BANDS, _BAND_BITS = 16, 16
 # How many pairs are held in memory at once; some 150 bytes each.
@@ -40,6 +40,26 @@ def find_neighbours(queries: NDArray[np.uint64], keys: NDArray[np.uint64], radiu
     from_query, from_key = _group(query_of.ravel()), _group(key_of.ravel())
     for left, right, distance in _join(distinct_queries, distinct_keys, radius):
         yield from _spread(left, right, distance, from_query, from_key)
+
+
+def count_comparisons(hashes: NDArray[np.uint64], radius: int) -> int:
+    """Return how many pairs the search among these hashes would compare."""
+    values = np.arange(2**_BAND_BITS)
+    total = 0
+    for band in _split_bands(hashes).T:
+        sizes = np.bincount(band, minlength=len(values))
+        total += sum(int(sizes @ sizes[values ^ int(mask)]) for mask in _masks(radius // _BANDS))
+    return total
+
+
+def narrow_radius(hashes: NDArray[np.uint64], radius: int, most: int) -> int:
+    """Return the largest radius, at most the given one, for which no more than ``most`` pairs are compared.
+
+    It is no smaller than 15, or the given one: from there on the search gets no faster.
+    """
+    while radius >= _BANDS and count_comparisons(hashes, radius) > most:
+        radius = radius // _BANDS * _BANDS - 1
+    return radius
 
 
 def _join(queries: NDArray[np.uint64], keys: NDArray[np.uint64], radius: int) -> Iterator[_Found]:

@@ -13,12 +13,14 @@ from dropkd.data.check.crowds import gather_crowds
 from dropkd.data.check.hashing import MARGINS
 from dropkd.data.check.likeness import agree
 from dropkd.data.check.looks import Looks
-from dropkd.data.check.neighbours import find_neighbours
+from dropkd.data.check.neighbours import find_neighbours, narrow_radius
 from dropkd.data.check.subject import Subject
 
 __all__ = ["Links", "NearCopies", "NearPair", "find_groups", "find_near", "find_same"]
 
 _FAR = 32_767
+# Some minutes; a hundred thousand images with their own lines and textures stay far below.
+_MOST_COMPARISONS = 5_000_000_000
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,12 @@ class NearCopies:
     Args:
         pairs: of each image the nearest one, and the nearest in another split or of another class.
         groups: the numbers of all images that hang together by being alike.
+        radius: the most bits of 256 that were looked at in the end.
     """
 
     pairs: list[NearPair]
     groups: list[list[int]]
+    radius: int
 
 
 def find_same(looks: Looks) -> list[NDArray[np.int64]]:
@@ -76,13 +80,15 @@ def find_near(
     middle = gather_crowds(hashes[:, 0], thumbs, colours, radius)
     found.take_crowds(middle)
     apart = np.flatnonzero(middle == np.arange(len(rows)))
+    # Few bits tell very smooth images apart: too many would have to be compared.
+    radius = narrow_radius(hashes[apart, 0], radius, _MOST_COMPARISONS)
     for margin in range(len(MARGINS)):
         for left, right, distance in find_neighbours(hashes[apart, margin], hashes[apart, 0], radius):
             found.take(apart[left], apart[right], distance, margin)
         if progress is not None:
             progress(margin + 1, len(MARGINS))
     pairs = [NearPair(int(rows[a]), int(rows[b]), distance) for (a, b), distance in sorted(found.pairs().items())]
-    return NearCopies(pairs, [rows[group].tolist() for group in find_groups(found.links.lowest)])
+    return NearCopies(pairs, [rows[group].tolist() for group in find_groups(found.links.lowest)], radius)
 
 
 def find_groups(links: NDArray[np.int64]) -> list[list[int]]:
