@@ -110,8 +110,9 @@ class Trainee:
         if live:
             yield from teacher.state_dict().values()
             return
-        logits, maps, embedding, weight, preactivations = self.cached
-        yield from (logits, *maps, embedding, *preactivations, *([] if weight is None else [weight]))
+        answer = self.cached
+        weight = [] if answer.classifier is None else [answer.classifier]
+        yield from (answer.logits, *answer.maps, answer.embedding, *answer.preactivations, *weight)
 
 
 def measure_method(name: str, pair: PairOfNetworks, device: torch.device, steps: int) -> dict[str, Any]:

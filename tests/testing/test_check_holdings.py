@@ -70,8 +70,8 @@ def _network() -> nn.Module:
         (lambda self: Box({"a": nn.Linear(2, 2)}), "'more' hides a Linear in a Box"),
         (lambda self: torch.ones(3), "'more' holds a Tensor, which is not saved and stays behind"),
         (lambda self: {"a": [torch.ones(3)]}, "'more' holds a Tensor in its dict, which is not saved"),
-        (lambda self: (_network(),), "it holds a model ('more' hides a Network in a tuple)"),
-        (lambda self: _network(), "it holds a model ('more' is a Network); it may own projectors only"),
+        (lambda self: (_network(),), "it holds a model ('more' hides a TappedNetwork in a tuple)"),
+        (lambda self: _network(), "it holds a model ('more' is a TappedNetwork); it may own projectors only"),
     ],
 )
 def test_what_is_held_outside_the_state_is_found(make: Any, words: str) -> None:
