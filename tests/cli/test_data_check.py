@@ -31,6 +31,7 @@ def test_data_in_order_exits_with_0_and_tells_its_counts(cli: Cli, photos: Path)
     assert code == 0
     assert "photos: 96 images of 3 classes" in shown
     assert "│ sandal     │    22 │   2 │    8 │" in shown
+    assert "│ all        │    66 │   6 │   24 │" in shown
     assert "0 errors, 0 warnings" in shown
 
 

@@ -66,7 +66,7 @@ def _print_counts(check: DataCheck, console: Console) -> None:
             add_row(table, f"... {left_out:,} more (all: --json, --page)", *("" for _ in splits))
         add_row(table, printable(check.classes[k]), *(f"{check.counts[split][k]:,}" for split in splits))
     table.add_section()
-    add_row(table, "all", *(f"{sum(check.counts[split]):,}" for split in splits))
+    add_row(table, check.total_name, *(f"{sum(check.counts[split]):,}" for split in splits))
     train = [count for count in check.counts.get("train", ()) if count]
     if train:
         console.print(table)

@@ -88,6 +88,7 @@ def _describe(check: DataCheck) -> dict[str, Any]:
             (_readable(label), [count(check.counts[split][k]) for split in check.counts])
             for k, label in enumerate(check.classes)
         ],
+        "total_name": check.total_name,
         "totals": [count(sum(counts)) for counts in check.counts.values()],
         "samples": _list_samples(check),
     }

@@ -52,3 +52,4 @@ def test_sets_of_labels_are_counted_for_each_class_and_compared_as_sets(tmp_path
     assert dict(zip(check.classes, check.counts["train"], strict=True)) == {"bird": 8, "cat": 16, "dog": 17}
     (item,) = expect(check, "same-with-other-label", "warning").items
     assert {image.label for image in item.images} == {"cat+dog", "dog"}
+    assert check.total_name == "labels"

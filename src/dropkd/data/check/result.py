@@ -59,6 +59,11 @@ class DataCheck:
     samples: tuple[tuple[ImageRef, ...], ...] = field(default=(), repr=False)
     pictures: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
+    @property
+    def total_name(self) -> str:
+        """What the sum of the counts is called: where images have several labels it is no number of images."""
+        return "all" if sum(map(sum, self.counts.values())) == self.images else "labels"
+
     def of_level(self, level: str) -> tuple[Finding, ...]:
         """Return the findings of a level, ``error``, ``warning`` or ``note``."""
         return tuple(finding for finding in self.findings if finding.level == level)
