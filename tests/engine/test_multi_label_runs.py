@@ -169,6 +169,19 @@ def test_evaluation_gives_the_runs_own_figures_again(teacher: Path) -> None:
         assert again[split]["exact_match"] == metrics[split]["exact_match"]
 
 
+@pytest.mark.parametrize("method", ["kd", "dropkd"])
+def test_the_teachers_answers_may_come_from_a_cache(configure: Configure, tmp_path: Path, method: str) -> None:
+    losses = {}
+    for mode in ("off", "on"):
+        settings = {"cache__mode": mode, "cache__folder": str(tmp_path / "caches"), "data__distinct_views": 2}
+        folder = start_run(configure(method, mode, **settings), Observer())
+        records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+        losses[mode] = [record["loss"] for record in records if record["event"] == "step"]
+    assert json.loads((tmp_path / "on" / "metrics.json").read_text())["teacher_cache"]["views"] == 2
+    np.testing.assert_allclose(losses["on"], losses["off"], rtol=5e-3)
+    assert losses["on"] != losses["off"]
+
+
 def test_it_does_not_judge_images_with_one_class_each(teacher: Path, outfits: Path) -> None:
     rows = [f"train/{k:03}.png,{CLASSES[k % 5]},train" for k in range(10)]
     file = outfits.parent / "one.csv"

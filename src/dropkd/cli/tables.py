@@ -174,6 +174,8 @@ def print_dry_run(plan: DryRun) -> None:
     print_line("images", ", ".join(f"{count:,} {split}" for split, count in plan.images.items()))
     if plan.mix is not None:
         print_line("batch", plan.mix)
+    if plan.cache is not None:
+        print_line("cache", plan.cache)
     print_line("steps", f"{plan.steps:,}, {1000 * plan.seconds_per_step:.0f} ms each")
     print_line("time", f"about {say_time(plan.seconds)}, by a few real steps")
     print_line("memory", f"{plan.peak_memory / 2**30:.1f} GiB at most, in these steps")

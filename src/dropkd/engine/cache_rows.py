@@ -23,6 +23,8 @@ class Rows(Protocol):
     """Answers of a view."""
     step: int
     """Rows that are computed at once."""
+    per_image: int
+    """Rows of an image in one view."""
 
     def pictures(self, view: int, start: int, stop: int, *, here: bool = False) -> Iterator[Tensor]:
         """Return what the teacher is shown for rows ``start`` to ``stop``, some at a time, uint8 or in 0..1.
@@ -47,7 +49,7 @@ class RowsByImage:
     """
 
     def __init__(self, loader: TrainLoader | MixedLoader, kinds: int) -> None:
-        self.loader, self.kinds = loader, kinds
+        self.loader, self.kinds, self.per_image = loader, kinds, kinds
         self.count, self.step = loader.images * kinds, kinds
 
     def pictures(self, view: int, start: int, stop: int, *, here: bool = False) -> Iterator[Tensor]:
@@ -81,7 +83,7 @@ class RowsByPosition:
     def __init__(
         self, loader: TrainLoader, kinds: int, *, mixup: float, cutmix: float, seed: int, sampling: str
     ) -> None:
-        self.loader, self.kinds = loader, kinds
+        self.loader, self.kinds, self.per_image = loader, kinds, kinds
         self.mixup, self.cutmix, self.seed, self.sampling = mixup, cutmix, seed, sampling
         self.step = loader.batch_size * kinds
         images = len(loader.split) - (len(loader.split) % loader.batch_size if loader.drop_last else 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from dropkd.engine.cache_rows import Rows, by_image
 from dropkd.engine.job import Job
 from dropkd.engine.observer import Observer
 from dropkd.engine.setup import prepare_job
-from dropkd.errors import ConfigError, DropKDError
+from dropkd.errors import ConfigError, DataError, DropKDError
 from dropkd.teacher_cache import CacheFolder, CacheReader, Part, Questions, build_cache, build_shard
 from dropkd.teacher_cache.building import split_answer
 from dropkd.teacher_cache.encoding import decode_part, encode_part
@@ -29,16 +30,37 @@ class CachedTeacher:
 
     Args:
         reader: of the cache.
-        rows: how its answers are numbered.
+        plan: whose cache it is.
+        observer: hears of it when the cache is gone.
     """
 
-    def __init__(self, reader: CacheReader, rows: Rows) -> None:
-        self.reader = reader
-        self.rows = rows
+    def __init__(self, reader: CacheReader, plan: CachePlan, observer: Observer) -> None:
+        self.reader, self.plan, self.observer = reader, plan, observer
+        self.is_lost = False
 
-    def answer(self, batch: LoadedBatch, step: int) -> Outputs:
-        """Return the teacher's answer to the ``step``-th batch of an epoch, on the CPU."""
-        return self.reader.read(self.rows.find(batch, step), batch.view.numpy())
+    def answer(self, batch: LoadedBatch, step: int) -> Outputs | None:
+        """Return the teacher's answer to the ``step``-th batch of an epoch, on the CPU.
+
+        None once the cache is gone, or damaged and can't be mended: a long run must not end for that.
+        """
+        if self.is_lost:
+            return None
+        try:
+            return self.reader.read(self.plan.rows.find(batch, step), batch.view.numpy())
+        except (DropKDError, OSError) as error:
+            self.is_lost = True
+            self.observer.on_warning(_say_lost(error))
+            return None
+
+    def describe(self) -> dict[str, Any]:
+        """Return for the run's record which cache it was; a view of an image may have several answers."""
+        cache, plan = self.reader.cache, self.plan
+        return {
+            "name": cache.path.name,
+            "views": plan.views,
+            "bytes_per_image": cache.bytes_per_row * plan.rows.per_image,
+            "to_the_end": not self.is_lost,
+        }
 
 
 def open_cache(job: Job, loader: TrainLoader | MixedLoader, observer: Observer) -> CachedTeacher | None:
@@ -53,26 +75,28 @@ def open_cache(job: Job, loader: TrainLoader | MixedLoader, observer: Observer) 
     observer.on_message(plan.describe())
     try:
         cache = make_cache(job, plan, observer)
-    except ConfigError:
-        raise
+        questions = _question(job, plan.rows, here=True)
+        template = ask_teacher(job, next(plan.rows.pictures(0, 0, plan.rows.step)))
+        reader = CacheReader(
+            cache,
+            mend=lambda shard: build_shard(cache, shard, questions),
+            template=template.apply(lambda values: values.detach().cpu()),
+        )
+        problem = _compare(job, plan, reader, questions)
     except (DropKDError, OSError) as error:
-        observer.on_warning(f"{error} The run goes on with the teacher itself.")
+        # Numbers that can't be kept stop a run only where keeping them was asked for.
+        if isinstance(error, ConfigError) and job.config.cache.mode == "on":
+            raise
+        observer.on_warning(_say_lost(error))
         return None
-    questions = _question(job, plan.rows, here=True)
-    template = ask_teacher(job, next(plan.rows.pictures(0, 0, plan.rows.step)))
-    reader = CacheReader(
-        cache,
-        mend=lambda shard: build_shard(cache, shard, questions),
-        template=template.apply(lambda values: values.detach().cpu()),
-    )
-    problem = _compare(job, plan, reader, questions)
     if problem is not None:
         observer.on_warning(
             f"The teacher cache {str(cache.path)!r} does not answer as the teacher does ({problem}): remove that "
             "folder. The run goes on with the teacher itself."
         )
         return None
-    return CachedTeacher(reader, plan.rows)
+    cache.note_use()
+    return CachedTeacher(reader, plan, observer)
 
 
 def make_cache(job: Job, plan: CachePlan, observer: Observer) -> CacheFolder:
@@ -92,7 +116,13 @@ def make_cache(job: Job, plan: CachePlan, observer: Observer) -> CacheFolder:
     cache = CacheFolder.create(
         plan.root, plan.key, plan.parts, rows=plan.rows.count, step=plan.rows.step, labels=labels
     )
-    build_cache(cache, plan.views, _question(job, plan.rows), progress=partial(observer.on_phase, "Asking the teacher"))
+    build_cache(
+        cache,
+        plan.views,
+        _question(job, plan.rows),
+        progress=partial(observer.on_phase, "Asking the teacher"),
+        on_wait=lambda: observer.on_message(f"Another process is building {cache.path.name}: waiting for it."),
+    )
     return cache
 
 
@@ -101,13 +131,26 @@ def build_for(config: Config, observer: Observer) -> Path:
 
     Raises:
         ConfigError: the method has no teacher, or one whose answers can't be kept.
+        DataError: the cache's folder can't be written.
     """
     job = prepare_job(update_config(config, {"cache.mode": "on"}), observer)
     plan = plan_cache(job, job.train_loader(), observer)
     if plan is None:
         raise ConfigError(f"{config.method.name} asks no teacher, so there is nothing to keep.")
     observer.on_message(plan.describe())
-    return make_cache(job, plan, observer).path
+    try:
+        return make_cache(job, plan, observer).path
+    except OSError as error:
+        raise DataError(_say_unwritable(error)) from error
+
+
+def _say_lost(error: Exception) -> str:
+    what = _say_unwritable(error) if isinstance(error, OSError) else str(error)
+    return f"{what} The run goes on with the teacher itself."
+
+
+def _say_unwritable(error: OSError) -> str:
+    return f"The teacher cache can't be read or written here: {error}. Choose another place by cache.folder."
 
 
 def _question(job: Job, rows: Rows, *, here: bool = False) -> Questions:

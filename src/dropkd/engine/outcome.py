@@ -161,6 +161,7 @@ def describe_run(job: Job, training: Training) -> dict[str, Any]:
         "steps": training.total_steps if stop is None else training.done_steps,
         "stopped_early": None if stop is None else asdict(stop),
         "seconds": training.position.seconds,
+        "teacher_cache": None if training.cached is None else training.cached.describe(),
     }
 
 

@@ -14,6 +14,8 @@ import torch
 
 from dropkd.config import Config, dump_config
 from dropkd.contracts import Shapes
+from dropkd.data import MixedLoader, TrainLoader
+from dropkd.engine.cache_plan import plan_cache
 from dropkd.engine.finetuning import RateRow
 from dropkd.engine.job import Job
 from dropkd.engine.observer import Observer
@@ -38,6 +40,7 @@ class DryRun:
         parameters: number of parameters of ``student``, ``teacher`` and ``method``.
         images: number of images of each split.
         mix: what a step and an epoch show of labelled and unlabelled images; None without the latter.
+        cache: what the teacher's cache would take and whether it would be used; None where there is nothing to keep.
         steps: steps of the whole run.
         seconds_per_step: median of a few real steps, after a warm-up.
         seconds: estimate for the whole run, validation included.
@@ -52,6 +55,7 @@ class DryRun:
     parameters: dict[str, int]
     images: dict[str, int]
     mix: str | None
+    cache: str | None
     steps: int
     seconds_per_step: float
     seconds: float
@@ -89,6 +93,7 @@ def rehearse(config: Config, observer: Observer) -> DryRun:
         },
         images={split.name: len(split) for split in splits},
         mix=describe_steps(loader, job.config.training.epochs),
+        cache=_describe_cache(job, loader, observer),
         steps=training.total_steps,
         seconds_per_step=max(per_step for per_step, _ in timed),
         seconds=seconds * (2 if job.config.baseline else 1),
@@ -96,6 +101,17 @@ def rehearse(config: Config, observer: Observer) -> DryRun:
         layers_by=job.finetuning.depths.by,
         peak_memory=_peak_memory(job.fabric.device),
     )
+
+
+def _describe_cache(job: Job, loader: TrainLoader | MixedLoader, observer: Observer) -> str | None:
+    plan = plan_cache(job, loader, observer)
+    if plan is None:
+        return None
+    said = plan.describe().removeprefix("Teacher cache: ")
+    if plan.there >= plan.views:
+        return said
+    wanted = job.config.cache.mode == "on" or plan.pays
+    return f"{said} It {'would' if wanted else 'would not'} be built{'' if wanted else ' without --teacher-cache'}."
 
 
 def _time_steps(job: Job, training: Training, epoch: int) -> float:

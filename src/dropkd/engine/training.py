@@ -167,9 +167,10 @@ class Training:
                 self.averaged.update_parameters(self.distiller.student)
         return losses
 
-    def _recall(self, cached: CachedTeacher, batch: LoadedBatch) -> Outputs:
-        """Return the teacher's answer to a batch from disk."""
-        return cached.answer(batch, self.position.step).apply(lambda t: t.to(self.device, non_blocking=True))
+    def _recall(self, cached: CachedTeacher, batch: LoadedBatch) -> Outputs | None:
+        """Return the teacher's answer to a batch from disk, None where it is not there any more."""
+        answer = cached.answer(batch, self.position.step)
+        return None if answer is None else answer.apply(lambda t: t.to(self.device, non_blocking=True))
 
     def _to_device(self, batch: LoadedBatch) -> tuple[Tensor, Tensor, Tensor | None]:
         training, position = self.config.training, self.position

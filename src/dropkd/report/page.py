@@ -101,6 +101,7 @@ def _list_facts(run: RunRecord) -> list[tuple[str, str]]:
     facts = {
         "teacher": _describe_teacher(run),
         "its parameters": _count(run.figure("teacher", "parameters")),
+        "its answers": _describe_cache(run),
         "student": run.student_name,
         "its parameters ": _count(run.figure("student", "parameters")),
         "training images": _count(run.figure("train_images")),
@@ -118,6 +119,18 @@ def _list_facts(run: RunRecord) -> list[tuple[str, str]]:
 def _describe_teacher(run: RunRecord) -> str | None:
     source, name = run.teacher_name, run.figure_text("teacher", "name")
     return source if source is None or name in (None, source) else f"{source} ({name})"
+
+
+def _describe_cache(run: RunRecord) -> str | None:
+    name, views, size = (
+        run.figure_text("teacher_cache", "name"),
+        run.figure("teacher_cache", "views"),
+        run.figure("teacher_cache", "bytes_per_image"),
+    )
+    if name is None or views is None or size is None:
+        return None
+    said = f"from the cache {name}, {count(views)} views of each image, {count(size)} bytes a view"
+    return said if run.metrics["teacher_cache"].get("to_the_end", True) else f"{said}; its end from the teacher itself"
 
 
 def _describe_unlabelled(run: RunRecord) -> str | None:

@@ -42,16 +42,27 @@ def build_cache(
     questions: Questions,
     *,
     progress: Callable[[int, int], None] | None = None,
+    on_wait: Callable[[], None] | None = None,
 ) -> int:
     """Compute what is missing of the first so many views; return how many rows that were.
 
     A build that was killed goes on with the first shard that is not there. Where another process builds the same
     cache, its end is awaited, and what it has written is not computed again.
 
+    Args:
+        cache: the folder.
+        views: how many, counted from the first.
+        questions: where the answers come from.
+        progress: is told how many rows of how many are done.
+        on_wait: is called where another process is building, before its end is awaited.
+
     Raises:
         CacheFullError: no space is left; what was written so far stays and is right.
     """
-    with cache.building():
+    # A cache that is whole may lie where nobody may write, a lock neither.
+    if not cache.missing(views):
+        return 0
+    with cache.building(on_wait=on_wait):
         missing = cache.missing(views)
         total = sum(shard.stop - shard.start for shard in missing)
         if missing and any(part.encoding.channels for part in cache.parts) and not cache.basis():

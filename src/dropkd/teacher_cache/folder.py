@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -214,16 +214,25 @@ class CacheFolder:
         partial.replace(self.path / _BASIS)
 
     @contextmanager
-    def building(self, patience: float = -1) -> Iterator[None]:
+    def building(self, patience: float = -1, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
         """Hold the right to write; other builders of this cache wait.
 
         Args:
             patience: seconds to wait for another builder; -1 waits as long as it takes.
+            on_wait: is called where there is another one to wait for.
 
         Raises:
             TimeoutError: another process is still building after that.
+            DataError: the cache has been removed.
         """
+        if not (self.path / _META).is_file():
+            raise DataError(f"The teacher cache {str(self.path)!r} has been removed.")
         lock = FileLock(self.path / _LOCK)
+        if on_wait is not None:
+            try:
+                lock.acquire(timeout=0).lock.release()
+            except Timeout:
+                on_wait()
         try:
             with lock.acquire(timeout=patience):
                 yield
@@ -232,7 +241,6 @@ class CacheFolder:
 
     def remove(self) -> None:
         """Remove the cache from disk."""
-        # The description last: a folder without it is no cache and is removed with the next one.
         shutil.rmtree(self.path)
 
 
