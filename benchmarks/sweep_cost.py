@@ -9,8 +9,9 @@ sum is multiplied) ask the teacher in every step, then the same ones read one ca
 networks, and what of the teacher's answers is tried and compared), its steps with reading the images, and its end.
 The cache is built with as many views as epochs; half as many take half the time of the asking.
 
-So few images make the starts, which do not grow with the data, the larger part of a cached run. The second table
-puts the measured parts together for a training of a usual length.
+So few images make the starts the larger part of a cached run. The second table puts the measured parts together for a
+training of a usual length, where each run's start asks the teacher about a thousand training images, live or cached:
+that is how it is judged where there is no large validation split.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ CLASSES = ("one", "two", "three", "four")
 BOUND = 4.0
 # Images and epochs of a training of a usual length.
 USUAL = (1_000, 30)
+# Training images that a start judges the teacher by, where there are so many.
+JUDGED = 1_000
 
 
 @dataclass(frozen=True)
@@ -208,11 +211,14 @@ def _compare(sweep: Sweep, found: Mapping[str, Any], images: int, epochs: int) -
     runs, steps = len(RATES) * len(SEEDS), epochs * images / sweep.batch
     parts, build = found["parts"], found["build"]
 
-    def cost(kind: str) -> float:
-        fixed: float = parts[kind]["start"] + parts[kind]["end"] + steps * found["step"][kind]
-        return runs * fixed
-
     per_answer = build["asking"] / (sweep.images * sweep.epochs)
+    # A measured start has judged the teacher by all of its few images.
+    judging = per_answer * (min(images, JUDGED) - min(sweep.images, JUDGED))
+
+    def cost(kind: str) -> float:
+        one: float = parts[kind]["start"] + judging + steps * found["step"][kind] + parts[kind]["end"]
+        return runs * one
+
     rows = {}
     for name, views in (("views = epochs", epochs), ("views = epochs / 2", max(1, epochs // 2))):
         cached = build["start"] + views * images * per_answer + cost("cached")
