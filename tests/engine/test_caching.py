@@ -204,6 +204,19 @@ def test_another_version_of_a_library_that_decides_a_number_is_a_miss(
     assert any(f"differs in libraries.{library}." in message for message in notes.messages)
 
 
+def test_another_way_of_decoding_is_a_miss(
+    clothes: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = job_of(clothes, teacher, tmp_path)
+    open_cache(first, first.train_loader(), Notes())
+    from dropkd.engine import cache_plan
+
+    monkeypatch.setattr(cache_plan, "DECODING", cache_plan.DECODING + 1)
+    notes = Notes()
+    open_cache(first, first.train_loader(), notes)
+    assert any("differs in decoding." in message for message in notes.messages)
+
+
 def test_a_cache_that_does_not_answer_as_the_teacher_is_not_used(
     clothes: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,17 @@ from numpy.typing import NDArray
 
 from dropkd.data import counters
 from dropkd.data.colours import GREY, change_strongly, erased_box, jitter_colours, square_box
-from dropkd.data.geometry import Pixels, as_picture, as_pixels, fit_frame, resized_box, shift_into, show_box
-from dropkd.data.images import Picture
+from dropkd.data.geometry import (
+    Native,
+    Pixels,
+    as_picture,
+    as_pixels,
+    fit_frame,
+    measure_native,
+    resized_box,
+    shift_into,
+    show_box,
+)
 from dropkd.data.noise import add_noise
 from dropkd.data.operations import operate
 from dropkd.data.recipes import LEVELS, Recipe
@@ -61,7 +70,7 @@ class Augmentation:
 
     def render(
         self,
-        images: Iterable[Picture | Pixels],
+        images: Iterable[Native],
         index: NDArray[np.int64],
         epoch: int,
         repeat: NDArray[np.int64] | None = None,
@@ -106,7 +115,7 @@ class Augmentation:
             return [c.tolist() for c in (flip, area, stretch, draws[_ACROSS], draws[_DOWN])]
         return [flip.tolist()]
 
-    def _add_noise(self, image: Picture | Pixels, view: ViewPlan, draws: _Draws, row: int) -> Picture | Pixels:
+    def _add_noise(self, image: Native, view: ViewPlan, draws: _Draws, row: int) -> Native:
         recipe = self.recipe
         if not recipe.noise_probability or not view.jittered:
             return image
@@ -119,16 +128,15 @@ class Augmentation:
         pixels = as_pixels(image)
         return add_noise(pixels, counters.words(draws.keys[row], _NOISE_FIELD, -(-pixels.size // 4)))
 
-    def _place(self, out: Pixels, image: Picture | Pixels, table: list[list[float]], draws: _Draws, row: int) -> None:
+    def _place(self, out: Pixels, image: Native, table: list[list[float]], draws: _Draws, row: int) -> None:
         recipe = self.recipe
         flip, *numbers = (column[row] for column in table)
         interpolation = recipe.interpolation
         if interpolation == "random":
             interpolation = "bicubic" if draws[_INTERPOLATION][row] < 0.5 else "bilinear"
         if recipe.crop == "resized":
-            picture = as_picture(image)
-            box = resized_box((picture.height, picture.width), self.size, *numbers)
-            shift_into(out, show_box(picture, box, self.size, interpolation), 0, 0, bool(flip))
+            box = resized_box(measure_native(image), self.size, *numbers)
+            shift_into(out, show_box(image, box, self.size, interpolation), 0, 0, bool(flip))
             return
         shift = (int(number) for number in numbers or (0, 0))
         down, right = (_limit(s, n) for s, n in zip(shift, self.size, strict=True))

@@ -9,28 +9,49 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dropkd.data.images import Picture
+from dropkd.data.jpegs import Box, Jpeg
 
-__all__ = ["Box", "Pixels", "as_picture", "as_pixels", "fit_frame", "resized_box", "shift_into", "show_box"]
+__all__ = [
+    "Box",
+    "Native",
+    "Pixels",
+    "as_picture",
+    "as_pixels",
+    "fit_frame",
+    "measure_native",
+    "resized_box",
+    "shift_into",
+    "show_box",
+]
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 # (H, W, 3) uint8, RGB.
 Pixels = NDArray[np.uint8]
-# Left, upper, right and lower edge in pixels of the image, fractions allowed.
-Box = tuple[float, float, float, float]
+# An image of a data set, decoded or yet to be.
+Native = Picture | Pixels | Jpeg
 
 
-def as_pixels(image: Picture | Pixels) -> Pixels:
+def as_pixels(image: Native) -> Pixels:
     """Return an image as an array."""
-    return np.asarray(image)
+    return np.asarray(image.decode() if isinstance(image, Jpeg) else image)
 
 
-def as_picture(image: Picture | Pixels) -> Picture:
+def as_picture(image: Native) -> Picture:
     """Return an image as Pillow's."""
+    if isinstance(image, Jpeg):
+        return image.decode()
     return Image.fromarray(image) if isinstance(image, np.ndarray) else image
 
 
-def fit_frame(image: Picture | Pixels, size: tuple[int, int], interpolation: str = "bilinear") -> Pixels:
+def measure_native(image: Native) -> tuple[int, int]:
+    """Return an image's height and width."""
+    if isinstance(image, np.ndarray):
+        return (image.shape[0], image.shape[1])
+    return (image.height, image.width)
+
+
+def fit_frame(image: Native, size: tuple[int, int], interpolation: str = "bilinear") -> Pixels:
     """Return the centre frame: the largest centred part of the image with the shape of ``size``, at ``size``.
 
     Args:
@@ -38,13 +59,16 @@ def fit_frame(image: Picture | Pixels, size: tuple[int, int], interpolation: str
         size: height and width.
         interpolation: ``bilinear`` or ``bicubic``.
     """
-    if _size(image) == size:
+    native = measure_native(image)
+    if native == size:
         return as_pixels(image)
-    return show_box(image, _centre_box(_size(image), size), size, interpolation)
+    return show_box(image, _centre_box(native, size), size, interpolation)
 
 
-def show_box(image: Picture | Pixels, box: Box, size: tuple[int, int], interpolation: str = "bilinear") -> Pixels:
+def show_box(image: Native, box: Box, size: tuple[int, int], interpolation: str = "bilinear") -> Pixels:
     """Return a part of the image at ``size`` (height, width), smoothed where it shrinks."""
+    if isinstance(image, Jpeg):
+        image, box = image.take(box, size)
     return as_pixels(as_picture(image).resize(size[::-1], _FILTERS[interpolation], box=box))
 
 
@@ -76,12 +100,6 @@ def shift_into(out: Pixels, frame: Pixels, down: int, right: int, mirror: bool) 
     out[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)] = source[
         max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)
     ]
-
-
-def _size(image: Picture | Pixels) -> tuple[int, int]:
-    if isinstance(image, np.ndarray):
-        return (image.shape[0], image.shape[1])
-    return (image.height, image.width)
 
 
 def _centre_box(native: tuple[int, int], size: tuple[int, int]) -> Box:

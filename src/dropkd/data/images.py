@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +22,9 @@ __all__ = [
     "decode_image",
     "decode_reduced",
     "explain_failure",
+    "explained",
     "load_image",
+    "measure_as_seen",
     "open_image",
     "read_orientation",
 ]
@@ -85,12 +88,18 @@ def decode_from(read: Callable[[], bytes], name: str) -> Picture:
     Raises:
         DataError: it can't be read, or is no image.
     """
+    with explained(name):
+        return decode_image(read())
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Turn what goes wrong while an image is read into a :class:`DataError` that calls it by ``name``."""
     try:
-        data = read()
         with warnings.catch_warnings():
             # Remarks on metadata (a corrupt EXIF block, say) change no pixel.
             warnings.filterwarnings("ignore", module="PIL")
-            return decode_image(data)
+            yield
     except DropKDError:
         raise
     except Exception as error:
@@ -120,11 +129,16 @@ def decode_reduced(data: bytes) -> tuple[tuple[int, int], Picture]:
     if image.format != "JPEG":
         image = decode_image(data)
         return (image.height, image.width), image
-    width, height = image.size
+    size = measure_as_seen(image)
     image.draft("RGB", (1, 1))
     image.load()
-    on_its_side = read_orientation(image) >= 5
-    return ((width, height) if on_its_side else (height, width)), image
+    return size, image
+
+
+def measure_as_seen(image: Picture) -> tuple[int, int]:
+    """Return the height and width that an opened image, not yet decoded, has when it is turned upright."""
+    width, height = image.size
+    return (width, height) if read_orientation(image) >= 5 else (height, width)
 
 
 def explain_failure(error: Exception) -> str:

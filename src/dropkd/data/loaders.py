@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from dropkd.data.augment import Augmentation
 from dropkd.data.batches import Batches, LoadedBatch, Renderer
-from dropkd.data.geometry import Pixels, fit_frame
-from dropkd.data.images import Picture, decode_from
+from dropkd.data.geometry import Native, fit_frame
+from dropkd.data.images import Picture
+from dropkd.data.jpegs import EVALUATION_PIXELS, TRAINING_PIXELS, Jpeg, read_picture
 from dropkd.data.labels import Targets
 from dropkd.data.nearness import find_nearness
 from dropkd.data.reading import PACK_BYTES
@@ -157,7 +158,7 @@ class EvalLoader:
         _check_sizes(split, size, batch_size, workers)
         self.split = split
         self.batch_size = batch_size
-        renderer = _Renderer(choose_source(split, size), split.targets, _Frames(size))
+        renderer = _Renderer(choose_source(split, size, pixels=EVALUATION_PIXELS), split.targets, _Frames(size))
         self._batches = Batches(renderer, workers, keep_workers=False)
 
     def __len__(self) -> int:
@@ -175,7 +176,7 @@ class _Frames:
     size: tuple[int, int]
 
     def render(
-        self, images: Iterable[Picture | Pixels], index: NDArray[np.int64], epoch: int, repeat: NDArray[np.int64]
+        self, images: Iterable[Native], index: NDArray[np.int64], epoch: int, repeat: NDArray[np.int64]
     ) -> NDArray[np.uint8]:
         out = np.empty((1, len(index), *self.size, 3), np.uint8)
         for row, image in enumerate(images):
@@ -189,9 +190,10 @@ class _Stored:
 
     store: ImageStore
     paths: tuple[Path, ...]
+    pixels: int
 
-    def __getitem__(self, index: int) -> Picture:
-        return decode_from(partial(self.store.read, index), str(self.paths[index]))
+    def __getitem__(self, index: int) -> Picture | Jpeg:
+        return read_picture(partial(self.store.read, index), str(self.paths[index]), self.pixels)
 
 
 class _Renderer(Renderer):
@@ -222,11 +224,18 @@ class _Renderer(Renderer):
 
 
 def choose_source(
-    split: Split, frame: tuple[int, int] | None = None, interpolation: str = "bilinear"
+    split: Split,
+    frame: tuple[int, int] | None = None,
+    interpolation: str = "bilinear",
+    *,
+    pixels: int = TRAINING_PIXELS,
 ) -> _Stored | Pack:
-    """Return the packed images, at the frame's size already where one is given and memory allows."""
+    """Return the packed images, at the frame's size already where one is given and memory allows.
+
+    Those that are not packed are decoded as finely as ``pixels`` asks for, see :class:`Jpeg`.
+    """
     if split.pack is None:
-        return _Stored(split.images, split.paths)
+        return _Stored(split.images, split.paths, pixels)
     native = split.pack.array.shape[1:3]
     if frame is None or frame == native or len(split) * frame[0] * frame[1] * 3 > PACK_BYTES:
         return split.pack

@@ -17,6 +17,7 @@ from torch import Tensor
 from dropkd.config import CacheConfig
 from dropkd.contracts import Batch, Outputs
 from dropkd.data import LoadedBatch, MixedLoader, TrainLoader
+from dropkd.data.jpegs import DECODING
 from dropkd.engine.cache_rows import Rows, choose_rows
 from dropkd.engine.job import Job
 from dropkd.engine.observer import Observer
@@ -204,6 +205,7 @@ def _make_key(job: Job, teacher: Network, rows: Rows, parts: tuple[Part, ...]) -
             "preprocessing": preprocessing,
             "data": job.data.train.fingerprint(),
             "unlabelled": None if job.unlabelled is None else job.unlabelled.split.fingerprint(),
+            "decoding": DECODING,
             "recipe": {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(job.recipe).items()},
             "views": {
                 "seed": config.view_seed,
