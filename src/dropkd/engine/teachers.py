@@ -148,6 +148,9 @@ def check_teacher(job: Job, observer: Observer) -> Answers | None:
             "accuracy can't be measured; only features are distilled."
         )
         return None
+    if job.config.teacher_check == "off":
+        # Nothing hangs on it, and a large teacher takes its time over a thousand images.
+        return answers
     judged, where = answers, "validation"
     if judged is None or len(judged.target) < _CHECK_IMAGES:
         # Too few to tell knowledge from luck: training images help, which the student has not seen yet either.
@@ -156,7 +159,7 @@ def check_teacher(job: Job, observer: Observer) -> Answers | None:
         judged = Answers(torch.cat([p.logits for p in parts]), torch.cat([p.target for p in parts]))
         where = "training and validation" if answers is not None else "training"
     problem = _judge(judged, job, teacher, where, observer)
-    if problem is not None and job.config.teacher_check != "off":
+    if problem is not None:
         observer.on_warning(require_teacher(problem, job.config.teacher_check))
     return answers
 
