@@ -6,9 +6,7 @@ python docs/build_pairs_page.py --check    # fails if that page is out of date
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from dropkd.engine.distiller import Distiller
 from dropkd.errors import DropKDError
 from dropkd.methods import Method, method_class, method_names
 from dropkd.models import Network, build_network
+from page_file import write_or_check
 
 PAGE = Path(__file__).parent / "pairs.md"
 SIZE, CLASSES, IMAGES = (32, 32), 10, 4
@@ -136,16 +135,5 @@ def shorten(message: str) -> str:
     return re.sub(r" ?\([\d, ]+\)", "", sentence) + "."
 
 
-def main() -> None:
-    """Write the page, or check it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    page = build_page()
-    if parser.parse_args().check:
-        is_current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page
-        sys.exit(0 if is_current else f"{PAGE.name} is out of date. Run python {Path(__file__).name}.")
-    PAGE.write_text(page, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write_or_check(PAGE, build_page, Path(__file__), __doc__)

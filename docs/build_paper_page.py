@@ -6,10 +6,8 @@ python docs/build_paper_page.py --check    # fails if that page is out of date
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +17,7 @@ from typing import Any
 
 from dropkd.config import Config, load_config
 from dropkd.config.extending import read_chain
+from page_file import write_or_check
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes" / "paper"
@@ -251,16 +250,5 @@ def _fill(text: str) -> str:
     return fill(text, 118, subsequent_indent="  " if text.startswith("*") else "", break_on_hyphens=False)
 
 
-def main() -> None:
-    """Write the page, or check it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    page = build_page()
-    if parser.parse_args().check:
-        is_current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page
-        sys.exit(0 if is_current else f"{PAGE} is out of date. Run python docs/{Path(__file__).name}.")
-    PAGE.write_text(page, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write_or_check(PAGE, build_page, Path(__file__), __doc__)

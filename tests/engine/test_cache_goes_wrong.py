@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from listening import Listener
 
 from dropkd import Run, api
 from dropkd.config import Config
 from dropkd.data import LoadedBatch, TrainLoader
 from dropkd.engine.journal import Journal
-from dropkd.engine.observer import Observer
 from dropkd.engine.training import Training
 from dropkd.errors import ConfigError, DataError
 from dropkd.files import say_bytes
@@ -27,18 +27,6 @@ from dropkd.report import write_run_report
 from dropkd.teacher_cache import CacheFolder, list_caches
 
 Cached = Callable[..., Config]
-
-
-class Notes(Observer):
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-        self.warnings: list[str] = []
-
-    def on_message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def on_warning(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 class StopError(Exception):
@@ -82,7 +70,7 @@ def test_a_cache_that_is_removed_in_the_middle_leaves_the_run_with_the_teacher_i
     assert whole.metrics["teacher_cache"]["to_the_end"]
     # Maps in components need the basis that lies in the folder too.
     after_an_epoch(monkeypatch, lambda: shutil.rmtree(tmp_path / "caches"))
-    notes = Notes()
+    notes = Listener()
     # What is compared at the start is open already, and stays so.
     run = api.run(cached("robbed", "fitnet", cache__channels=4, cache__compared=0), observer=notes)
     assert run.is_finished
@@ -128,7 +116,7 @@ def test_a_run_waits_for_the_builder_of_its_cache_and_says_so(cached: Cached, tm
     builder = threading.Thread(target=build)
     builder.start()
     at_work.wait()
-    notes = Notes()
+    notes = Listener()
     run = api.run(cached("second"), observer=notes)
     builder.join()
     assert f"Another process is building {cache.path.name}: waiting for it." in notes.messages
@@ -146,7 +134,7 @@ def test_a_cache_that_is_whole_is_read_where_nobody_may_write(
 
     monkeypatch.setattr("filelock.FileLock.acquire", refuse)
     monkeypatch.setattr(os, "utime", refuse)
-    notes = Notes()
+    notes = Listener()
     second = api.run(cached("second"), observer=notes)
     assert notes.warnings == []
     assert second.metrics["teacher_cache"] == first.metrics["teacher_cache"]
@@ -164,7 +152,7 @@ def test_a_cache_that_is_whole_is_read_where_nobody_may_write(
 def test_a_place_that_cannot_be_written_is_said(cached: Cached, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     nowhere = {"cache__folder": str(tmp_path / "file" / "caches")}
-    notes = Notes()
+    notes = Listener()
     assert api.run(cached("run", **nowhere), observer=notes).is_finished
     assert "Choose another place by cache.folder. The run goes on with the teacher itself." in notes.warnings[0]
     with pytest.raises(DataError, match=r"can't be read or written here: .*cache\.folder"):
@@ -179,7 +167,7 @@ def test_numbers_that_cannot_be_kept_stop_a_run_only_where_a_cache_is_asked_for(
     monkeypatch.setattr("dropkd.engine.cache_plan._WORTH", -1e9)
     with pytest.raises(ConfigError, match="float16 can't hold"):
         api.run(cached("asked"))
-    notes = Notes()
+    notes = Listener()
     run = api.run(cached("unasked", cache__mode="auto"), observer=notes)
     assert run.metrics["teacher_cache"] is None
     assert "float16 can't hold" in notes.warnings[0]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from listening import Listener
 
 import dropkd
 from dropkd.config import load_config
@@ -21,18 +22,6 @@ from dropkd.models import build_network, save_network
 from dropkd.teacher_cache import CacheFolder, CacheFullError, list_caches
 
 CLASSES = ("boot", "shirt", "trouser")
-
-
-class Notes(Observer):
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-        self.warnings: list[str] = []
-
-    def on_message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def on_warning(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +158,8 @@ def test_whatever_changes_an_answer_is_a_miss_that_names_it(
     field: str, clothes: Path, teacher: Path, tmp_path: Path
 ) -> None:
     first = job_of(clothes, teacher, tmp_path)
-    assert open_cache(first, first.train_loader(), Notes()) is not None
-    notes = Notes()
+    assert open_cache(first, first.train_loader(), Listener()) is not None
+    notes = Listener()
     other = job_of(clothes, teacher, tmp_path, **CHANGES[field])
     assert open_cache(other, other.train_loader(), notes) is not None
     assert len(list_caches(tmp_path / "caches")) == 2
@@ -180,11 +169,11 @@ def test_whatever_changes_an_answer_is_a_miss_that_names_it(
 
 def test_another_teacher_is_a_miss(clothes: Path, teacher: Path, tmp_path: Path) -> None:
     first = job_of(clothes, teacher, tmp_path)
-    open_cache(first, first.train_loader(), Notes())
+    open_cache(first, first.train_loader(), Listener())
     with torch.no_grad():
         second = job_of(clothes, teacher, tmp_path)
         next(second.distiller.teacher.parameters()).view(-1)[0] += 1e-3
-    open_cache(second, second.train_loader(), Notes())
+    open_cache(second, second.train_loader(), Listener())
     one, other = (cache.key for cache in list_caches(tmp_path / "caches"))
     assert one.differences(other) == ["teacher.weights"]
 
@@ -194,12 +183,12 @@ def test_another_version_of_a_library_that_decides_a_number_is_a_miss(
     library: str, clothes: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = job_of(clothes, teacher, tmp_path)
-    open_cache(first, first.train_loader(), Notes())
+    open_cache(first, first.train_loader(), Listener())
     from dropkd.engine import cache_plan
 
     known = cache_plan.version
     monkeypatch.setattr(cache_plan, "version", lambda name: "0.0" if name == library else known(name))
-    notes = Notes()
+    notes = Listener()
     open_cache(first, first.train_loader(), notes)
     assert any(f"differs in libraries.{library}." in message for message in notes.messages)
 
@@ -208,11 +197,11 @@ def test_another_way_of_decoding_is_a_miss(
     clothes: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = job_of(clothes, teacher, tmp_path)
-    open_cache(first, first.train_loader(), Notes())
+    open_cache(first, first.train_loader(), Listener())
     from dropkd.engine import cache_plan
 
     monkeypatch.setattr(cache_plan, "DECODING", cache_plan.DECODING + 1)
-    notes = Notes()
+    notes = Listener()
     open_cache(first, first.train_loader(), notes)
     assert any("differs in decoding." in message for message in notes.messages)
 
@@ -221,7 +210,7 @@ def test_a_cache_that_does_not_answer_as_the_teacher_is_not_used(
     clothes: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = job_of(clothes, teacher, tmp_path)
-    open_cache(job, job.train_loader(), Notes())
+    open_cache(job, job.train_loader(), Listener())
     from dropkd.engine import cache_plan
 
     known = cache_plan.hash_weights(job.distiller.teacher)
@@ -229,7 +218,7 @@ def test_a_cache_that_does_not_answer_as_the_teacher_is_not_used(
     with torch.no_grad():
         for parameter in job.distiller.teacher.parameters():
             parameter.mul_(1.1)
-    notes = Notes()
+    notes = Listener()
     assert open_cache(job, job.train_loader(), notes) is None
     assert "does not answer as the teacher does (logits of row" in notes.warnings[0]
 
@@ -238,7 +227,7 @@ def test_a_full_disk_leaves_the_run_with_the_teacher_itself(
     distil: Callable[..., dropkd.Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = distil("live", "kd", cache__mode="off")
-    notes = Notes()
+    notes = Listener()
 
     def fill_up(self: CacheFolder, *_: Any) -> None:
         raise CacheFullError("No space is left for the teacher cache.")
@@ -265,9 +254,21 @@ def test_a_short_run_builds_no_cache_unasked_and_reads_one_that_is_there(
     distil("first", "kd")
     assert not (tmp_path / "caches").exists()
     distil("second", "kd", cache__mode="on")
-    notes = Notes()
+    notes = Listener()
     distil("third", "kd", observer=notes)
     assert any(message.startswith("Teacher cache: there already") for message in notes.messages)
+
+
+def test_a_run_that_no_cache_can_serve_plans_none(
+    distil: Callable[..., dropkd.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("planning asks the teacher and hashes its weights")
+
+    monkeypatch.setattr("dropkd.engine.caching.plan_cache", refuse)
+    assert distil("live", "kd").is_finished
+    with pytest.raises(AssertionError):
+        distil("few", "kd", data__distinct_views=2)
 
 
 def test_a_run_that_was_stopped_goes_on_with_its_cache(

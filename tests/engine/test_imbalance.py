@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from listening import Listener
 from stopped_runs import StopAt, assert_same, checkpoint_of
 
 from dropkd import api
@@ -19,25 +20,10 @@ from dropkd.config import Config
 from dropkd.engine.distiller import Distiller
 from dropkd.engine.imbalance import class_weights
 from dropkd.engine.journal import read_journal
-from dropkd.engine.observer import Observer
 from dropkd.engine.selection import find_early_stop, rank_scores
 from dropkd.engine.signals import Interrupted
 from dropkd.errors import ConfigError
 from dropkd.models import build_network
-
-
-class Listener(Observer):
-    """Keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-        self.warnings: list[str] = []
-
-    def on_message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def on_warning(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 @pytest.fixture(scope="session")

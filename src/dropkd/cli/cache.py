@@ -101,13 +101,15 @@ def list_all(folder: _Folder = None, as_json: _Json = False) -> None:
         output.print(f"No teacher cache in {root}", markup=False, soft_wrap=True)
         return
     table = make_table("name", "teacher", "data", "method", "views", "size", "used", figures=False)
+    total = 0
     for cache in caches:
         facts = _describe(cache)
+        total += facts["bytes"]
         used = datetime.fromtimestamp(cache.last_used).strftime("%Y-%m-%d")
         names = [facts.get(key, "") for key in ("teacher", "data", "method")]
         add_row(table, cache.path.name, *names, facts["views"], say_bytes(facts["bytes"]), used)
     output.print(table)
-    output.print(f"{say_bytes(sum(cache.size for cache in caches))} in {root}", markup=False, soft_wrap=True)
+    output.print(f"{say_bytes(total)} in {root}", markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from dropkd.cli.tables import add_row, make_table, say_time
+from dropkd.cli.tables import add_row, make_table, mark_unprintable, say_time
 
 if TYPE_CHECKING:
     from dropkd.data.check import DataCheck, Finding, ImageRef, Item
@@ -47,8 +47,7 @@ def print_check(check: DataCheck, console: Console, listed: int) -> None:
 
 def printable(text: str) -> str:
     """Return a text without what a terminal would obey; bytes of a file's name that are no text are spelt out."""
-    whole = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in whole)
+    return mark_unprintable(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
 def _print_counts(check: DataCheck, console: Console) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "add_row",
     "make_table",
+    "mark_unprintable",
     "print_compound_scores",
     "print_dry_run",
     "print_heading",
@@ -67,9 +68,12 @@ def make_table(*columns: str, figures: bool = True) -> Table:
 
 def add_row(table: Table, *cells: object) -> None:
     """Add a row of plain text: brackets are no markup, and what a terminal would obey is shown as a mark."""
-    table.add_row(
-        *(Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(cell))) for cell in cells)
-    )
+    table.add_row(*(Text(mark_unprintable(str(cell))) for cell in cells))
+
+
+def mark_unprintable(text: str) -> str:
+    """Return a text with a mark for each character that a terminal would obey."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def print_heading(text: str) -> None:

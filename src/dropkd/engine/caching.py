@@ -18,7 +18,16 @@ from dropkd.engine.job import Job
 from dropkd.engine.observer import Observer
 from dropkd.engine.setup import prepare_job
 from dropkd.errors import ConfigError, DataError, DropKDError
-from dropkd.teacher_cache import CacheFolder, CacheReader, Part, Questions, build_cache, build_shard
+from dropkd.teacher_cache import (
+    CacheFolder,
+    CacheReader,
+    Part,
+    Questions,
+    build_cache,
+    build_shard,
+    cache_root,
+    list_caches,
+)
 from dropkd.teacher_cache.building import split_answer
 from dropkd.teacher_cache.encoding import decode_part, encode_part
 
@@ -69,6 +78,8 @@ def open_cache(job: Job, loader: TrainLoader | MixedLoader, observer: Observer) 
     Raises:
         ConfigError: a cache is asked for that can't be.
     """
+    if not _may_serve(job, loader):
+        return None
     plan = plan_cache(job, loader, observer)
     if plan is None or (job.config.cache.mode == "auto" and not plan.pays):
         return None
@@ -97,6 +108,13 @@ def open_cache(job: Job, loader: TrainLoader | MixedLoader, observer: Observer) 
         return None
     cache.note_use()
     return CachedTeacher(reader, plan, observer)
+
+
+def _may_serve(job: Job, loader: TrainLoader | MixedLoader) -> bool:
+    """Tell by a look at the disk whether a cache is worth planning, which asks the teacher and hashes its weights."""
+    cache, views = job.config.cache, loader.distinct_views
+    saves = views is not None and views < job.config.training.epochs
+    return cache.mode == "on" or saves or bool(list_caches(cache_root(cache.folder)))
 
 
 def make_cache(job: Job, plan: CachePlan, observer: Observer) -> CacheFolder:

@@ -64,6 +64,7 @@ class CacheFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._index: tuple[tuple[int, int], dict[tuple[int, int], int]] | None = None
         try:
             meta = json.loads((path / _META).read_text(encoding="utf-8"))
             if meta["format"] != _FORMAT:
@@ -136,18 +137,28 @@ class CacheFolder:
 
     def shards(self, view: int) -> list[Shard]:
         """Return all shards of a view, whether they are there or not."""
-        step = self.rows_per_shard
-        starts = range(0, self.rows, step)
-        return [Shard(view, n, start, min(start + step, self.rows)) for n, start in enumerate(starts)]
+        return [self.shard(view, number) for number in range(-(-self.rows // self.rows_per_shard))]
 
-    def known(self) -> dict[tuple[int, int], int]:
+    def shard(self, view: int, number: int) -> Shard:
+        """Return one shard of a view, whether it is there or not."""
+        start = number * self.rows_per_shard
+        return Shard(view, number, start, min(start + self.rows_per_shard, self.rows))
+
+    def known(self) -> Mapping[tuple[int, int], int]:
         """Return the checksum of each shard that was finished, by view and number."""
-        found = {}
         try:
-            lines = (self.path / _INDEX).read_text(encoding="utf-8").splitlines()
+            found = (self.path / _INDEX).stat()
         except FileNotFoundError:
             return {}
-        for line in lines:
+        # Asked for each shard: the file is read again only where somebody has written to it.
+        stamp = (found.st_mtime_ns, found.st_size)
+        if self._index is None or self._index[0] != stamp:
+            self._index = (stamp, self._read_index())
+        return self._index[1]
+
+    def _read_index(self) -> dict[tuple[int, int], int]:
+        found = {}
+        for line in (self.path / _INDEX).read_text(encoding="utf-8").splitlines():
             try:
                 record = json.loads(line)
                 found[int(record["view"]), int(record["shard"])] = int(record["crc32"])

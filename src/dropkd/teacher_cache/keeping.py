@@ -36,7 +36,7 @@ def find_damaged(cache: CacheFolder, progress: Callable[[int, int], None] | None
     known = sorted(cache.known())
     damaged = []
     for done, (view, number) in enumerate(known, 1):
-        shard = cache.shards(view)[number]
+        shard = cache.shard(view, number)
         if not cache.is_intact(shard):
             damaged.append(shard)
         if progress is not None:

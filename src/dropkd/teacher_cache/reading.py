@@ -79,7 +79,7 @@ class CacheReader:
         if key in self._open:
             self._open.move_to_end(key)
             return self._open[key]
-        shard = self.cache.shards(view)[number]
+        shard = self.cache.shard(view, number)
         if key not in self._checked and not self.cache.is_intact(shard):
             self._mend(shard)
         self._checked.add(key)
