@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dropkd.data import EvalLoader, ImageData, MixedLoader, Recipe, Split, TrainLoader, UnlabelledImages
 from dropkd.engine.distiller import Distiller
 from dropkd.engine.fabric import Fabric
 from dropkd.engine.finetuning import FineTuning
 from dropkd.engine.plan import ResolvedConfig, evaluation_frame
+from dropkd.engine.shared import Shared
 from dropkd.models import Network
 
 __all__ = ["Job"]
@@ -30,6 +31,7 @@ class Job:
         view_size: (height, width) of the training views.
         initial_weights: SHA-256 of the student's initial weights.
         unlabelled: images for the teacher's terms alone, or None.
+        shared: what it has in common with other runs of this process.
     """
 
     config: ResolvedConfig
@@ -41,6 +43,7 @@ class Job:
     view_size: tuple[int, int]
     initial_weights: str
     unlabelled: UnlabelledImages | None = None
+    shared: Shared = field(default_factory=Shared)
 
     def train_loader(self) -> TrainLoader | MixedLoader:
         """Return the loader of the training images, with the unlabelled ones among them where there are some."""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,10 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
         if split is None:
             continue
         knows_classes = teacher is not None and teacher.shapes.logits == len(job.data.classes)
-        experts = answer(teacher, split) if teacher is not None and knows_classes else None
+        experts = None
+        if teacher is not None and knows_classes:
+            asked = ("float32", name, id(teacher), id(job.data), job.config.training.batch_size)
+            experts = job.shared.remember(asked, partial(answer, teacher, split))
         judged[name] = _Judged(answer(selected, split), experts, split.relative_paths)
         last_scores[name] = score_answers(answer(last, split), experts)
     _write_predictions(training.folder / "predictions.parquet", judged, job.data.multi_label)

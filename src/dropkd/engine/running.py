@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Generator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from dropkd.config import Config, MethodConfig, dump_config, load_config, update_config
-from dropkd.data import absolute_source
+from dropkd.config import Config, MethodConfig, load_config, update_config
 from dropkd.engine.augmentation import fit_padding
 from dropkd.engine.caching import open_cache
 from dropkd.engine.job import Job
 from dropkd.engine.journal import Journal
 from dropkd.engine.loggers import make_logger
 from dropkd.engine.observer import Observer
-from dropkd.engine.outcome import conclude, describe_environment, mark_interrupted, read_metrics, write_json
-from dropkd.engine.plan import ResolvedConfig
+from dropkd.engine.outcome import conclude, mark_interrupted, read_metrics
 from dropkd.engine.pool import describe_steps
+from dropkd.engine.run_folder import check_free, claim_folder, free_folder, with_absolute_paths
 from dropkd.engine.setup import prepare_job
-from dropkd.engine.signals import Interrupted
+from dropkd.engine.signals import Interrupted, StopRequest
 from dropkd.engine.teachers import check_teacher
 from dropkd.engine.training import Training
 from dropkd.errors import RunError
-from dropkd.files import writable_folder, write_text
-from dropkd.models.source_lists import absolute_sources
 from dropkd.models.teachers.given import Given
 
-__all__ = ["resume_run", "start_run"]
+__all__ = ["make_training", "resume_run", "start_run", "train_baseline", "train_in_steps"]
 
 _BASELINE = "baseline"
+# Steps of a training, one at each turn; its final numbers at the end.
+Steps = Generator[None, None, dict[str, Any]]
 
 
 def start_run(
@@ -50,12 +50,12 @@ def start_run(
         DropKDError: something that the user has to mend.
         Interrupted: SIGTERM or Ctrl-C came; :func:`resume_run` goes on.
     """
-    folder = config.output or _free_folder(config)
-    _check_free(folder, overwrite)
+    folder = config.output or free_folder(config)
+    check_free(folder, overwrite)
     job = prepare_job(config, observer, student=student, teacher=teacher)
-    job.config = _with_absolute_paths(job.config)
-    training = _make_training(job, folder, observer)
-    _claim(folder, job)
+    job.config = with_absolute_paths(job.config)
+    training = make_training(job, folder, observer)
+    claim_folder(folder, job)
     return _train_all(job, training, observer, student)
 
 
@@ -77,16 +77,14 @@ def resume_run(
         raise RunError(f"{str(folder)!r} is no run folder: it has no config.yaml.")
     config = update_config(load_config(folder / "config.yaml"), {"output": folder})
     job = prepare_job(config, observer, student=student, teacher=teacher)
-    return _train_all(job, _make_training(job, folder, observer), observer, student)
+    return _train_all(job, make_training(job, folder, observer), observer, student)
 
 
 def _train_all(job: Job, training: Training, observer: Observer, student: nn.Module | None) -> Path:
-    folder, baseline = training.folder, None
+    folder = training.folder
     try:
-        if job.config.baseline:
-            baseline = _BASELINE
-            _train_baseline(job, folder / baseline, observer, student)
-        observer.on_end(_train(job, training, baseline))
+        baseline = train_baseline(job, folder, observer, student)
+        observer.on_end(_run_through(train_in_steps(job, training, baseline)))
     except Interrupted as stop:
         mark_interrupted(job, training)
         # The baseline is a part of this run: it is this folder that is resumed.
@@ -95,7 +93,29 @@ def _train_all(job: Job, training: Training, observer: Observer, student: nn.Mod
     return folder
 
 
-def _train(job: Job, training: Training, baseline: str | None) -> dict[str, Any]:
+def _run_through(steps: Steps) -> dict[str, Any]:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            metrics: dict[str, Any] = end.value
+            return metrics
+
+
+def train_in_steps(job: Job, training: Training, baseline: str | None, stop: StopRequest | None = None) -> Steps:
+    """Carry out a training from its first step, or the one that its checkpoint stands at, to its last file.
+
+    Between two turns others may draw random numbers, if they put the generators' state back.
+
+    Args:
+        job: what is trained.
+        training: its state.
+        baseline: name of the folder with the plain run beside it, or None.
+        stop: is asked after each step whether to go on; None listens to the signals itself.
+
+    Returns:
+        What ``metrics.json`` holds.
+    """
     resumes = (training.folder / "last.ckpt").is_file()
     if resumes:
         size = training.restore()
@@ -112,7 +132,8 @@ def _train(job: Job, training: Training, baseline: str | None) -> dict[str, Any]
             training.save(journal)
             if job.config.finetune.differs_from_default:
                 training.observer.on_rates(job.finetuning.tabulate(), job.finetuning.depths.by)
-        training.fit(journal)
+        with StopRequest() if stop is None else nullcontext(stop) as request:
+            yield from training.steps(journal, request)
         metrics = conclude(job, training, baseline=baseline)
         journal.write("end", training.done_steps, splits=metrics["splits"])
     finally:
@@ -120,23 +141,37 @@ def _train(job: Job, training: Training, baseline: str | None) -> dict[str, Any]
     return metrics
 
 
-def _train_baseline(whole: Job, folder: Path, observer: Observer, student: nn.Module | None) -> None:
-    """Train the same student alone, with the same seed, data, views and budget."""
+def train_baseline(whole: Job, run: Path, observer: Observer, student: nn.Module | None = None) -> str | None:
+    """Train the same student alone, with the same seed, data, views and budget, where that is asked for.
+
+    Args:
+        whole: the run that is compared with it.
+        run: its folder.
+        observer: who is told.
+        student: the student's module, where the run was started with one.
+
+    Returns:
+        The name of the baseline's folder within the run's; None where no baseline is asked for.
+    """
+    config, folder = whole.config, run / _BASELINE
+    if not config.baseline:
+        return None
     if read_metrics(folder).get("status") == "finished":
-        return
-    config = whole.config
+        return _BASELINE
     # Without a teacher there is nothing to learn from unlabelled images.
     images = fit_padding(config.data, whole.view_size).model_copy(update={"unlabelled": None, "unlabelled_ratio": 1.0})
     changes = {"data": images, "method": MethodConfig(), "teacher": None, "baseline": False, "output": folder}
     plain = config.model_copy(update=changes)
-    job = prepare_job(plain, observer, student=student, data=whole.data)
-    training = _make_training(job, folder, observer)
+    job = prepare_job(plain, observer, student=student, data=whole.data, shared=whole.shared)
+    training = make_training(job, folder, observer)
     if not (folder / "environment.json").is_file():
-        _claim(folder, job)
-    _train(job, training, None)
+        claim_folder(folder, job)
+    _run_through(train_in_steps(job, training, None))
+    return _BASELINE
 
 
-def _make_training(job: Job, folder: Path, observer: Observer) -> Training:
+def make_training(job: Job, folder: Path, observer: Observer) -> Training:
+    """Return a job's training as it is before its first step, with the teacher judged and its answers at hand."""
     val_teacher = check_teacher(job, observer)
     val, loader = job.data.val, job.train_loader()
     if (steps := describe_steps(loader, job.config.training.epochs)) is not None:
@@ -155,62 +190,3 @@ def _make_training(job: Job, folder: Path, observer: Observer) -> Training:
         job.unlabelled.split.fingerprint() if job.unlabelled is not None else None,
         open_cache(job, loader, observer),
     )
-
-
-def _with_absolute_paths(config: ResolvedConfig) -> ResolvedConfig:
-    """Return the configuration with paths that mean the same from any working folder, since a run is resumed later."""
-    places = {"path": config.data.path, "unlabelled": config.data.unlabelled}
-    named = {key: absolute_source(place) for key, place in places.items() if place is not None}
-    data = config.data.model_copy(update=named)
-    student, teacher = config.student, config.teacher
-    student = student.model_copy(update={"name": absolute_sources(student.name)})
-    if student.checkpoint is not None:
-        student = student.model_copy(update={"checkpoint": student.checkpoint.absolute()})
-    if teacher is not None and teacher.label_map is not None:
-        teacher = teacher.model_copy(update={"label_map": teacher.label_map.absolute()})
-    if teacher is not None:
-        teacher = teacher.model_copy(update={"source": absolute_sources(teacher.source)})
-    return config.model_copy(update={"data": data, "student": student, "teacher": teacher})
-
-
-def _free_folder(config: Config) -> Path:
-    stem = f"{config.method.name}-{config.student.name.replace('/', '-')}-seed{config.seed}"
-    number = 1
-    while (folder := Path("runs") / f"{stem}-{number}").exists():
-        number += 1
-    return folder
-
-
-def _check_free(folder: Path, overwrite: bool) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise RunError(f"--output {str(folder)!r} is a file. Choose a folder.")
-    if not any(folder.iterdir()):
-        return
-    if not (folder / "config.yaml").is_file():
-        raise RunError(
-            f"The folder {str(folder)!r} is not empty and no run folder, so it is left as it is. Choose another."
-        )
-    if not overwrite:
-        raise RunError(
-            f"There is a run in {str(folder)!r} already. Go on with it by `dropkd resume {folder}`, choose another "
-            "--output, or replace it with --overwrite."
-        )
-
-
-def _claim(folder: Path, job: Job) -> None:
-    """Make the run folder with its first two files, or leave nothing behind.
-
-    What an earlier run left there has been given up by --overwrite.
-    """
-    if folder.exists() and any(folder.iterdir()):
-        shutil.rmtree(folder)
-    try:
-        writable_folder(folder)
-        write_text(folder / "config.yaml", dump_config(job.config))
-        write_json(folder / "environment.json", describe_environment(job))
-    except BaseException:
-        if folder.is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
-        raise

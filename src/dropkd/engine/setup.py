@@ -23,6 +23,7 @@ from dropkd.engine.multi_label import check_label_map
 from dropkd.engine.observer import Observer
 from dropkd.engine.plan import ResolvedConfig, resolve_config, training_view
 from dropkd.engine.pool import open_pool
+from dropkd.engine.shared import Shared
 from dropkd.engine.teachers import open_expert
 from dropkd.engine.unlabelled import require_teacher_terms
 from dropkd.engine.wiring import CROSS_ENTROPY
@@ -49,6 +50,7 @@ def prepare_job(
     student: nn.Module | None = None,
     teacher: Given | None = None,
     data: ImageData | None = None,
+    shared: Shared | None = None,
 ) -> Job:
     """Open the data, build the networks and the method, and decide what the configuration leaves open.
 
@@ -58,27 +60,24 @@ def prepare_job(
         student: the student itself, where it is not to be built by ``config.student.name``.
         teacher: the teacher itself, where it is not to be opened from ``config.teacher.source``.
         data: the opened data set, where it is open already.
+        shared: what other runs have opened already, and what they will find open.
 
     Raises:
         DropKDError: anything in the configuration, the data or the networks that the user has to mend.
     """
     if config.data.unlabelled is not None:
         require_teacher_terms(method_class(config.method.name))
+    shared = shared or Shared()
     device = choose_device(config.device)
     fabric = make_fabric(device, config.training.precision)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if data is None:
-        data = open_data(
-            config.data.path,
-            seed=config.split_seed,
-            validation_fraction=config.data.validation_fraction,
-            skip_unreadable=config.data.skip_unreadable,
-            progress=partial(observer.on_phase, "Reading images"),
-        )
-        for note in data.notes:
-            observer.on_message(note)
-    unlabelled = open_pool(config, data, observer)
+        data = shared.remember(("data", *_describe_data(config)), partial(_open_data, config, observer))
+    unlabelled = shared.remember(
+        ("unlabelled", str(config.data.unlabelled), *_describe_data(config)),
+        partial(open_pool, config, data, observer),
+    )
     own_input = None if student is not None else native_input(config.student.name)
     if student is None and config.student.pretrained and own_input is None:
         observer.on_message(f"{config.student.name} has no published weights: it starts from random ones.")
@@ -90,7 +89,7 @@ def prepare_job(
     torch.manual_seed(resolved.seed)
     network = _build_student(resolved, data, student)
     initial_weights = hash_weights(network.model)
-    expert = open_expert(resolved, data, network, teacher, observer)
+    expert = _open_expert(resolved, data, network, teacher, observer, shared)
     if data.multi_label and expert is not None:
         check_label_map(expert)
         expert.spec = replace(expert.spec, multi_label=True)
@@ -128,7 +127,42 @@ def prepare_job(
     resolved = spell_out_recipe(resolved, recipe)
     _warn_of_random_backbone(resolved, student is not None, observer)
     finetuning = FineTuning(distiller, resolved.finetune, resolved.training)
-    return Job(resolved, data, fabric, distiller, finetuning, recipe, view_size, initial_weights, unlabelled)
+    return Job(resolved, data, fabric, distiller, finetuning, recipe, view_size, initial_weights, unlabelled, shared)
+
+
+def _describe_data(config: Config) -> tuple[object, ...]:
+    """Return all that decides which images a data set has in which split."""
+    data = config.data
+    return str(data.path), config.split_seed, data.validation_fraction, data.skip_unreadable
+
+
+def _open_data(config: Config, observer: Observer) -> ImageData:
+    data = open_data(
+        config.data.path,
+        seed=config.split_seed,
+        validation_fraction=config.data.validation_fraction,
+        skip_unreadable=config.data.skip_unreadable,
+        progress=partial(observer.on_phase, "Reading images"),
+    )
+    for note in data.notes:
+        observer.on_message(note)
+    return data
+
+
+def _open_expert(
+    config: ResolvedConfig, data: ImageData, student: Network, given: Given | None, observer: Observer, shared: Shared
+) -> Network | None:
+    """Return the teacher, opened where no other run has opened it for such a student."""
+
+    def open_it() -> tuple[Network | None, Given | None]:
+        # Opening it may build a network of random weights first. The method's own first weights are drawn after this,
+        # and must be the same for a run that finds the teacher open.
+        with torch.random.fork_rng(devices=[]):
+            return open_expert(config, data, student, given, observer), given
+
+    chosen = config.teacher.model_dump_json() if config.teacher is not None else None
+    asked_for = (student.shapes.logits, student.spec.image_size, config.training.channels_last, config.device)
+    return shared.remember(("teacher", chosen, id(given), *asked_for, *_describe_data(config)), open_it)[0]
 
 
 def _cap_warmups(config: ResolvedConfig, distiller: Distiller) -> None:

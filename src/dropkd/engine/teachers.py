@@ -136,12 +136,15 @@ def check_teacher(job: Job, observer: Observer) -> Answers | None:
         return None
     val, phase = job.data.val, "Checking the teacher"
 
-    def ask(split: Split) -> Answers:
-        with job.fabric.autocast():
-            loader = job.eval_loader(split, teacher)
-            return answer_split(teacher, loader, job.fabric.device, progress=partial(observer.on_phase, phase))
+    def ask(split: Split, name: str) -> Answers:
+        def answer() -> Answers:
+            with job.fabric.autocast():
+                loader = job.eval_loader(split, teacher)
+                return answer_split(teacher, loader, job.fabric.device, progress=partial(observer.on_phase, phase))
 
-    answers = ask(val) if val is not None else None
+        return job.shared.remember((name, *_describe_asking(job, teacher)), answer)
+
+    answers = ask(val, "validation") if val is not None else None
     if teacher.shapes.logits != len(job.data.classes):
         observer.on_warning(
             f"The teacher's {teacher.shapes.logits} classes are not the data's {len(job.data.classes)}, so its "
@@ -154,7 +157,7 @@ def check_teacher(job: Job, observer: Observer) -> Answers | None:
     judged, where = answers, "validation"
     if judged is None or len(judged.target) < _CHECK_IMAGES:
         # Too few to tell knowledge from luck: training images help, which the student has not seen yet either.
-        more = ask(job.data.train.sample(_CHECK_IMAGES))
+        more = ask(job.data.train.sample(_CHECK_IMAGES), "training sample")
         parts = [part for part in (judged, more) if part is not None]
         judged = Answers(torch.cat([p.logits for p in parts]), torch.cat([p.target for p in parts]))
         where = "training and validation" if answers is not None else "training"
@@ -162,6 +165,12 @@ def check_teacher(job: Job, observer: Observer) -> Answers | None:
     if problem is not None:
         observer.on_warning(require_teacher(problem, job.config.teacher_check))
     return answers
+
+
+def _describe_asking(job: Job, teacher: Network) -> tuple[object, ...]:
+    """Return all that a teacher's answers to a split depend on; other rows in a batch may change how it rounds."""
+    training = job.config.training
+    return id(teacher), id(job.data), training.precision, training.batch_size, job.fabric.device
 
 
 def _judge(answers: Answers, job: Job, teacher: Network, where: str, observer: Observer) -> str | None:

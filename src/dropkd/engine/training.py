@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
@@ -36,7 +37,26 @@ from dropkd.errors import RunError
 from dropkd.files import replacing
 from dropkd.models import Network, save_network
 
-__all__ = ["Training"]
+__all__ = ["Fed", "Training"]
+
+
+@dataclass(frozen=True)
+class Fed:
+    """A batch as the networks get it, on the device.
+
+    Args:
+        images: (V * B, 3, H, W).
+        target: (V * B,) or (V * B, K).
+        index: (V * B,), the samples' numbers.
+        soft_target: (V * B, K) under mixup, else None.
+        answer: the teacher's answer, where it is known already.
+    """
+
+    images: Tensor
+    target: Tensor
+    index: Tensor
+    soft_target: Tensor | None
+    answer: Outputs | None
 
 
 class Training:
@@ -89,14 +109,21 @@ class Training:
         self.log_every = max(1, len(train_loader) // 20)
         self.position = Position()
         self.tally = self._new_tally()
+        # Both are put in place of where several runs are trained side by side.
+        self.batches: Callable[[int, int], Iterator[LoadedBatch]] = train_loader.epoch
+        self.feed: Callable[[LoadedBatch, int], Fed] = self.prepare
         self._started = 0.0
         self._stepped = 0.0
         self._saved = 0.0
 
     # What the user would call the story: train an epoch, look at the validation split, keep what is good, go on.
 
-    def fit(self, journal: Journal) -> None:
-        """Train until the last epoch is done, or until patience with the validation score is.
+    def steps(self, journal: Journal, stop: StopRequest) -> Iterator[None]:
+        """Train until the last epoch is done, or until patience with the validation score is; yield after each step.
+
+        Args:
+            journal: where it is written down.
+            stop: is asked after each step whether to go on.
 
         Raises:
             Interrupted: SIGTERM or Ctrl-C came; the state is on disk.
@@ -111,20 +138,19 @@ class Training:
         )
         self._saved = time.monotonic()
         self._started = self._saved - self.position.seconds
-        with StopRequest() as stop:
-            while self.position.epoch < epochs and self.early_stop is None:
-                self._train_epoch(journal, stop)
-                self._close_epoch(journal)
+        while self.position.epoch < epochs and self.early_stop is None:
+            yield from self._train_epoch(journal, stop)
+            self._close_epoch(journal)
         if self.early_stop is not None:
             journal.write("stop", self.done_steps, **asdict(self.early_stop))
             self.observer.on_message(str(self.early_stop))
 
-    def _train_epoch(self, journal: Journal, stop: StopRequest) -> None:
+    def _train_epoch(self, journal: Journal, stop: StopRequest) -> Iterator[None]:
         position, accumulate = self.position, self.config.training.accumulate
         self.finetuning.start_epoch(position.epoch)
         self._stepped = time.monotonic()
         steps = len(self.train_loader)
-        for batch in self.train_loader.epoch(position.epoch, position.step):
+        for batch in self.batches(position.epoch, position.step):
             losses = self._step(batch)
             self.tally.add(losses, batch.target.to(self.device), position.epoch * steps + position.step)
             position.step += 1
@@ -135,6 +161,7 @@ class Training:
                 self._save_if_due(journal)
                 if stop.signal_number is not None:
                     self._stop(journal, stop.signal_number)
+            yield
         if stop.signal_number is not None and position.epoch + 1 < self.config.training.epochs:
             # The epoch is whole: close it first, so that resuming starts with the next one. After the last one there
             # is nothing left to stop.
@@ -143,12 +170,11 @@ class Training:
 
     def _step(self, batch: LoadedBatch) -> Losses:
         training, position = self.config.training, self.position
-        images, target, soft_target = self._to_device(batch)
+        fed = self.feed(batch, position.step)
         update, position_in_update = divmod(position.step, training.accumulate)
         is_last = position_in_update == training.accumulate - 1 or position.step == len(self.train_loader) - 1
         self.schedule.apply(self.optimizer, position.epoch * self.updates_per_epoch + update)
-        answer = None if self.cached is None else self._recall(self.cached, batch)
-        losses: Losses = self.wrapped(images, target, batch.index.to(self.device), position.epoch, soft_target, answer)
+        losses: Losses = self.wrapped(fed.images, fed.target, fed.index, position.epoch, fed.soft_target, fed.answer)
         # The last update of an epoch may hold fewer batches; each counts by its share of that update.
         batches = min(training.accumulate, len(self.train_loader) - update * training.accumulate)
         with self.fabric.no_backward_sync(self.wrapped, enabled=not is_last):
@@ -167,9 +193,14 @@ class Training:
                 self.averaged.update_parameters(self.distiller.student)
         return losses
 
-    def _recall(self, cached: CachedTeacher, batch: LoadedBatch) -> Outputs | None:
-        """Return the teacher's answer to a batch from disk, None where it is not there any more."""
-        answer = cached.answer(batch, self.position.step)
+    def prepare(self, batch: LoadedBatch, step: int) -> Fed:
+        """Return the ``step``-th batch of an epoch as the networks get it."""
+        images, target, soft_target = self._to_device(batch)
+        return Fed(images, target, batch.index.to(self.device), soft_target, self.recall(batch, step))
+
+    def recall(self, batch: LoadedBatch, step: int) -> Outputs | None:
+        """Return the teacher's answer to a batch from disk, None where it is not there (any more)."""
+        answer = None if self.cached is None else self.cached.answer(batch, step)
         return None if answer is None else answer.apply(lambda t: t.to(self.device, non_blocking=True))
 
     def _to_device(self, batch: LoadedBatch) -> tuple[Tensor, Tensor, Tensor | None]:
