@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dropkd.engine.evaluation import Answers
-from dropkd.engine.teacher_check import judge_teacher, require_teacher
+from dropkd.engine.teacher_check import _rename, judge_teacher, require_teacher
 from dropkd.errors import TrainingError
 
 NAMES = ("1", "10", "2", "3", "4")
@@ -77,3 +77,22 @@ def test_stop_raises_and_warn_returns_the_text() -> None:
     with pytest.raises(TrainingError, match="--teacher-check warn"):
         require_teacher("Bad.", "stop")
     assert require_teacher("Bad.", "warn") == "Bad."
+
+
+def test_answers_that_renaming_would_make_right_only_since_each_class_has_one_image_are_no_other_order() -> None:
+    # Of a thousand classes with an image each, three in five are found; what is taken for another differs each time.
+    target = torch.arange(1000)
+    prediction = torch.where(target % 5 < 3, target, (target + 500) % 1000)
+    accuracy, problem = judge_teacher(answers(prediction, target, 1000), [str(k) for k in range(1000)], None)
+    assert accuracy == pytest.approx(0.6)
+    assert problem is None
+
+
+def test_what_answers_stand_for_is_what_a_table_of_all_pairs_of_classes_says() -> None:
+    generator = torch.Generator().manual_seed(3)
+    prediction, target = (torch.randint(0, 30, (2, 400), generator=generator) ** 2 // 30).unbind()
+    as_label, right = _rename(prediction, target, 30)
+    confusion = torch.bincount(target * 30 + prediction, minlength=900).reshape(30, 30)
+    assert sorted(as_label) == confusion.sum(0).nonzero().flatten().tolist()
+    assert right == int(confusion.amax(0).sum())
+    assert all(confusion[label, answered] == confusion[:, answered].max() for answered, label in as_label.items())

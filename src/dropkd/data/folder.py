@@ -220,7 +220,7 @@ def _compare_classes(
     splits: Mapping[str, Path], name: str, files: dict[str, dict[str, list[Path]]], classes: list[str]
 ) -> str:
     missing = [c for c in classes if c not in files[name]]
-    extra = [c for c in sorted(files[name]) if c not in classes]
+    extra = sorted(files[name].keys() - set(classes))
     text = ""
     if missing:
         text += f" {splits[name].name}/ lacks {enumerate_some([repr(c) for c in missing], 10)}."

@@ -196,7 +196,8 @@ class Listing:
         found = np.flatnonzero(count_labels(self.target, len(self.classes)))
         if len(found) == len(self.classes):
             return self
-        lost = [repr(name) for k, name in enumerate(self.classes) if k not in set(found.tolist())]
+        there = set(found.tolist())
+        lost = [repr(name) for k, name in enumerate(self.classes) if k not in there]
         note = f"{len(lost)} of {len(self.classes)} classes have no image and are left out: {enumerate_some(lost, 5)}"
         classes = tuple(self.classes[k] for k in found)
         target = self.target[:, found] if self.multi_label else np.searchsorted(found, self.target).astype(np.int64)

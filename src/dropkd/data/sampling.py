@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropkd.data import counters
-from dropkd.data.labels import Targets
+from dropkd.data.labels import Targets, rows_by_class
 from dropkd.data.nearness import Nearness, permute_near
 from dropkd.errors import ConfigError, did_you_mean
 
@@ -62,8 +62,10 @@ class EpochOrder:
         self.sampling = sampling
         self.seed = seed
         self.nearness = nearness
-        numbers = np.unique(targets).tolist() if sampling != "shuffle" else []
-        self._classes = [(number, np.flatnonzero(targets == number)) for number in numbers]
+        self._classes: list[tuple[int, NDArray[np.int64]]] = []
+        if sampling != "shuffle":
+            by_class = rows_by_class(targets, int(targets.max(initial=-1)) + 1)
+            self._classes = [(number, rows) for number, rows in enumerate(by_class) if len(rows)]
 
     def draw(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return (N,) the number of each image, and (N,) how often it was shown before in this epoch."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
@@ -130,7 +131,7 @@ def find_shards(source: Source) -> ShardPlaces:
 
 def _check_names(source: Source, splits: Mapping[str, list[str]]) -> None:
     names = [name for own in splits.values() for name in own]
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1] if len(set(names)) < len(names) else []
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ConfigError(f"{source.text!r} names the shard {twice[0]!r} twice.")
     packed = [name for name in names if name.lower().endswith(_PACKED)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -192,7 +193,7 @@ def _split_lines(content: bytes, place: str) -> list[str]:
     except UnicodeDecodeError as error:
         raise DataError(f"{place!r} is not text in UTF-8.") from error
     names = [line for line in lines if line]
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice or not names:
         what = f"{twice[0]!r} is there twice" if twice else "there is none"
         raise DataError(f"{place!r} must name a class on each line; {what}.")

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from dropkd.data.labels import count_labels
+from dropkd.data.labels import count_labels, rows_by_class
 from dropkd.data.listing import WHOLE, Listing
 from dropkd.data.stratifying import stratify
 from dropkd.data.wording import enumerate_some
@@ -86,8 +86,9 @@ def _cut_by_class(
         return _cut_by_labels(listing, chosen, names, seed, fraction)
     _check_counts(listing, chosen, len(names) + 1)
     parts = {name: np.zeros(len(chosen), bool) for name in ("train", *names)}
-    for label in range(len(listing.classes)):
-        rows = np.flatnonzero(chosen & (listing.target == label))
+    every = np.flatnonzero(chosen)
+    for within in rows_by_class(listing.target[every], len(listing.classes)):
+        rows = every[within]
         keys = [_hash(seed, listing.relative[i]) for i in rows]
         order = rows[sorted(range(len(rows)), key=keys.__getitem__)]
         size = min(max(1, round(len(rows) * fraction)), (len(rows) - 1) // len(names))

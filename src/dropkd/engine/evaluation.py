@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_accuracy
 
 from dropkd.data import EvalLoader
 from dropkd.metrics import unweighted_average_recall
@@ -17,6 +16,9 @@ from dropkd.metrics.multi_label import score_labels
 from dropkd.models import Network
 
 __all__ = ["Answers", "answer_split", "score_answers"]
+
+# Logits that are worked on at once: 64 MiB of them.
+_AT_ONCE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,18 @@ def _score_classes(answers: Answers) -> dict[str, Any]:
         "accuracy": _accuracy(logits, target, 1),
         "top5_accuracy": _accuracy(logits, target, 5) if classes > 5 else None,
         "uar": float(unweighted_average_recall(answers.prediction, target)),
-        "loss": float(F.cross_entropy(logits, target)),
+        "loss": _cross_entropy(logits, target),
     }
 
 
 def _accuracy(logits: Tensor, target: Tensor, top_k: int) -> float:
-    if logits.shape[1] == 1:
-        return 1.0
-    value = multiclass_accuracy(logits, target, logits.shape[1], average="micro", top_k=top_k)
-    return float(value)
+    # torchmetrics spreads predictions and targets over (N, K): with ten thousand classes that takes a minute.
+    named = logits.argmax(1, keepdim=True) if top_k == 1 else logits.topk(top_k, dim=1).indices
+    return float((named == target[:, None]).any(1).double().mean())
+
+
+def _cross_entropy(logits: Tensor, target: Tensor) -> float:
+    """Return the mean, without a second array as large as the logits."""
+    rows = max(1, _AT_ONCE // logits.shape[1])
+    stretches = zip(torch.split(logits, rows), torch.split(target, rows), strict=True)
+    return float(torch.cat([F.cross_entropy(some, labels, reduction="none") for some, labels in stretches]).mean())

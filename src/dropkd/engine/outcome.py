@@ -7,23 +7,21 @@ import json
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from torch import Tensor
 
 from dropkd.data import Split
 from dropkd.engine.evaluation import Answers, answer_split, score_answers
 from dropkd.engine.imbalance import is_imbalanced
 from dropkd.engine.job import Job
 from dropkd.engine.pool import record_pool
+from dropkd.engine.predictions import PredictionsFile
 from dropkd.engine.relabelled import write_relabelled
 from dropkd.engine.selection import SCORE_NAMES
 from dropkd.engine.training import Training
@@ -66,15 +64,6 @@ def describe_environment(job: Job) -> dict[str, Any]:
     }
 
 
-@dataclass
-class _Judged:
-    """Both networks' answers to one split."""
-
-    student: Answers
-    teacher: Answers | None
-    paths: tuple[str, ...]
-
-
 def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str, Any]:
     """Judge the selected and the last weights, write ``predictions.parquet`` and ``metrics.json``, return the latter.
 
@@ -85,27 +74,36 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
     selected = copy.deepcopy(last)
     load_weights(selected.model, training.folder / "student.safetensors")
     teacher = job.distiller.teacher
-    judged: dict[str, _Judged] = {}
     last_scores: dict[str, Any] = {"epoch": training.position.epoch - 1}
+    splits: dict[str, Any] = {}
+    experts_scores: dict[str, Any] = {}
 
     def answer(network: Network, split: Split) -> Answers:
         # In float32 whatever the run trained in, as the student is used and as `dropkd evaluate` judges it.
         return answer_split(network, job.eval_loader(split, network), job.fabric.device)
 
-    for name, split in (("val", job.data.val), ("test", job.data.test)):
-        if split is None:
-            continue
-        knows_classes = teacher is not None and teacher.shapes.logits == len(job.data.classes)
-        experts = None
-        if teacher is not None and knows_classes:
-            asked = ("float32", name, id(teacher), id(job.data), job.config.training.batch_size)
-            experts = job.shared.remember(asked, partial(answer, teacher, split))
-        judged[name] = _Judged(answer(selected, split), experts, split.relative_paths)
-        last_scores[name] = score_answers(answer(last, split), experts)
-    _write_predictions(training.folder / "predictions.parquet", judged, job.data.multi_label)
+    # The answers to one split at a time: with ten thousand classes those to both hardly fit into memory.
+    with (
+        replacing(training.folder / "predictions.parquet") as unfinished,
+        PredictionsFile(unfinished, job.data.multi_label) as predictions,
+    ):
+        for name, split in (("val", job.data.val), ("test", job.data.test)):
+            if split is None:
+                continue
+            knows_classes = teacher is not None and teacher.shapes.logits == len(job.data.classes)
+            experts = None
+            if teacher is not None and knows_classes:
+                asked = ("float32", name, id(teacher), id(job.data), job.config.training.batch_size)
+                experts = job.shared.remember(asked, partial(answer, teacher, split))
+            judged = answer(selected, split)
+            predictions.add(name, split.relative_paths, judged, experts)
+            splits[name] = score_answers(judged, experts)
+            if experts is not None:
+                experts_scores[name] = score_answers(experts)
+            del judged
+            last_scores[name] = score_answers(answer(last, split), experts)
+            del experts
     relabelled = write_relabelled(training.folder, job.data.train)
-    splits = {name: score_answers(both.student, both.teacher) for name, both in judged.items()}
-    experts_scores = {name: score_answers(both.teacher) for name, both in judged.items() if both.teacher is not None}
     metrics = {
         **describe_run(job, training),
         "status": "finished",
@@ -186,41 +184,3 @@ def describe_teacher(job: Job, scores: Mapping[str, Any]) -> dict[str, Any] | No
         "parameters": count_parameters(teacher.model),
         "splits": dict(scores),
     }
-
-
-def _write_predictions(path: Path, judged: Mapping[str, _Judged], multi_label: bool) -> None:
-    schema = _describe_columns(multi_label)
-    columns: dict[str, list[Any]] = {name: [] for name in schema.names}
-    for split, both in judged.items():
-        nobody = [None] * len(both.paths)
-        columns["split"] += [split] * len(both.paths)
-        columns["path"] += both.paths
-        columns["target"] += _list_labels(both.student.target)
-        for prefix, answers in (("", both.student), ("teacher_", both.teacher)):
-            columns[f"{prefix}prediction"] += _list_labels(answers.prediction) if answers is not None else nobody
-            shares = list(answers.probabilities.numpy()) if answers is not None else nobody
-            columns[f"{prefix}probabilities"] += shares
-    with replacing(path) as partial:
-        pq.write_table(pa.table(columns, schema=schema), partial, compression="zstd")
-
-
-def _list_labels(labels: Tensor) -> list[Any]:
-    """Return the class of each image, or the numbers of all of its classes."""
-    if labels.ndim == 1:
-        return labels.tolist()
-    return [row.nonzero().flatten().tolist() for row in labels]
-
-
-def _describe_columns(multi_label: bool) -> pa.Schema:
-    label = pa.list_(pa.int64()) if multi_label else pa.int64()
-    return pa.schema(
-        [
-            ("split", pa.string()),
-            ("path", pa.string()),
-            ("target", label),
-            ("prediction", label),
-            ("probabilities", pa.list_(pa.float32())),
-            ("teacher_prediction", label),
-            ("teacher_probabilities", pa.list_(pa.float32())),
-        ]
-    )
