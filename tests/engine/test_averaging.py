@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dropkd.engine.averaging import average_weights, warm_decay
 
@@ -64,3 +66,27 @@ def test_what_does_not_move_is_averaged_to_itself_bit_for_bit() -> None:
 
 def test_without_a_decay_there_is_no_average() -> None:
     assert average_weights(nn.Linear(1, 1), 0.0) is None
+
+
+@pytest.mark.parametrize("warms_up", [True, False])
+def test_the_average_is_that_of_torch_bit_for_bit(warms_up: bool) -> None:
+    torch.manual_seed(2)
+    network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5)).double()
+    network.append(nn.Linear(2, 2))
+    averaged = average_weights(network, 0.9, warms_up=warms_up)
+
+    def blend(old: Any, new: Any, count: Any) -> None:
+        get_ema_multi_avg_fn(warm_decay(0.9, int(count)) if warms_up else 0.9)(old, new, count)
+
+    other = AveragedModel(network, multi_avg_fn=blend, use_buffers=True)
+    assert averaged is not None
+    for _ in range(5):
+        network[:2](torch.rand(4, 3, 5, 5, dtype=torch.float64))
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        averaged.update_parameters(network)
+        other.update_parameters(network)
+    ours, theirs = averaged.state_dict(), other.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -146,7 +146,8 @@ def test_what_comes_to_a_step_is_labelled_and_unlabelled_rows(
         job.config, tmp_path, job.distiller, job.finetuning, loader, None, None, job.fabric, Observer(), ""
     )
     batch: LoadedBatch = next(iter(loader.epoch(0)))
-    images, target, soft = training._to_device(batch)
+    fed = training.prepare(batch, 0)
+    images, target, soft = fed.images, fed.target, fed.soft_target
     assert images.shape == (48, 3, 28, 28)
     assert (target[:16] >= 0).all()
     assert (target[16:] == -1).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from typing import Any
@@ -28,7 +29,8 @@ from dropkd.engine.distiller import Distiller
 from dropkd.errors import ConfigError
 from dropkd.functional import ofd_loss, ofd_margin
 from dropkd.methods import build_method
-from dropkd.methods.ofd import OFD
+from dropkd.methods.ofd import OFD, Connector
+from dropkd.methods.stages import StagePair
 from dropkd.models import build_network
 from dropkd.testing import check_method
 
@@ -223,3 +225,14 @@ def test_it_trains_as_many_parameters_as_its_docstring_says() -> None:
 @pytest.mark.parametrize("stages", ["deepest", 2])
 def test_it_keeps_the_contract_with_other_stages(stages: Any) -> None:
     check_method(OFD, {"stages": stages})
+
+
+def test_whether_margins_are_known_is_asked_once_and_again_when_a_state_is_loaded() -> None:
+    connector = Connector(StagePair(1, (2, 4, 4), (3, 4, 4)))
+    unknown = copy.deepcopy(connector.state_dict())
+    first, second = torch.randn(4, 3, 4, 4), torch.randn(4, 3, 4, 4)
+    margin = connector.find_margin(first).clone()
+    connector.is_known.fill_(False)  # nobody looks
+    assert torch.equal(connector.find_margin(second), margin)
+    connector.load_state_dict(unknown)
+    assert not torch.equal(connector.find_margin(second), margin)

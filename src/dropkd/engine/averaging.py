@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from itertools import chain
+
+import torch
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 __all__ = ["average_weights", "warm_decay"]
-
-_Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def average_weights(student: nn.Module, decay: float, *, warms_up: bool = True) -> AveragedModel | None:
@@ -18,19 +19,34 @@ def average_weights(student: nn.Module, decay: float, *, warms_up: bool = True) 
         decay: share of the average that each step keeps.
         warms_up: keep less of it in the first steps, see :func:`warm_decay`.
     """
-    if not decay:
-        return None
-    if not warms_up:
-        constant = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        return AveragedModel(student, multi_avg_fn=constant, use_buffers=True)
+    return _Average(student, decay, warms_up) if decay else None
 
-    def average(old: _Tensors, new: _Tensors, count: Tensor | int) -> None:
-        # The module's own counter is on the CPU, where reading it waits for no device.
-        share = warm_decay(decay, int(averaged.n_averaged))
-        get_ema_multi_avg_fn(share)(old, new, count)  # type: ignore[no-untyped-call]
 
-    averaged = AveragedModel(student, multi_avg_fn=average, use_buffers=True)
-    return averaged
+class _Average(AveragedModel):
+    """Averages as torch's class does, without sending the number of steps to the device, which waits for it."""
+
+    def __init__(self, student: nn.Module, decay: float, warms_up: bool) -> None:
+        super().__init__(student, use_buffers=True)
+        self.decay, self.warms_up = decay, warms_up
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Add a step's weights to the average."""
+        pairs = list(zip(*(chain(m.parameters(), m.buffers()) for m in (self.module, model)), strict=True))
+        # The counter is on the CPU, where reading it waits for no device.
+        count = int(self.n_averaged)
+        decay = warm_decay(self.decay, count) if self.warms_up else self.decay
+        blend = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        for is_float in (True, False):
+            chosen = [pair for pair in pairs if pair[0].is_floating_point() == is_float]
+            if not chosen:
+                continue
+            averages, values = (list(tensors) for tensors in zip(*chosen, strict=True))
+            if count:
+                blend(averages, values, count)
+            else:
+                torch._foreach_copy_(averages, values)
+        self.n_averaged += 1
 
 
 def warm_decay(decay: float, count: int) -> float:

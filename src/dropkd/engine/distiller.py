@@ -14,6 +14,7 @@ from dropkd.engine.unlabelled import clear_shares, give_classes, require_teacher
 from dropkd.engine.wiring import CROSS_ENTROPY, as_student, as_teacher, check_reads, resolve_warmups, resolve_weights
 from dropkd.errors import ConfigError, ModelError
 from dropkd.functional.labels import label_loss
+from dropkd.functional.precision import without_autocast
 from dropkd.methods.method import Method
 from dropkd.methods.registry import build_method
 from dropkd.models import Network
@@ -170,20 +171,15 @@ class Distiller(nn.Module):
         return self
 
     @torch.no_grad()
-    def ask_teacher(self, images: Tensor, also: Collection[str] = ()) -> Outputs | None:
-        """Return the teacher's answer without gradients, or None where the method reads nothing of a teacher.
-
-        Args:
-            images: (V * B, 3, H, W), as in :meth:`forward`.
-            also: fields of the answer that are wanted beside those that the method reads.
-        """
+    def ask_teacher(self, images: Tensor) -> Outputs | None:
+        """Return the teacher's answer without gradients, or None where the method reads nothing of a teacher."""
         teacher = self.teacher
         if teacher is None or not self.method.teacher_reads:
             return None
         if teacher.training:  # somebody called train() on it from outside
             teacher.eval()
         # crop=False: it sees the very view that the student sees, not its centre.
-        answer: Outputs = teacher(images, **_find_wanted(self.method.teacher_reads | set(also)), crop=False)
+        answer: Outputs = teacher(images, **_find_wanted(self.method.teacher_reads), crop=False)
         return answer
 
     def forward(
@@ -222,7 +218,7 @@ class Distiller(nn.Module):
         index = torch.arange(len(target), device=target.device) if index is None else index
         batch = clear_shares(Batch(target, index, epoch, soft_target))
         # Losses are computed in float32: half precision loses the small differences they are made of.
-        with torch.autocast(images.device.type, enabled=False):
+        with without_autocast(images.device.type):
             student = student.float()
             teacher = teacher.float() if teacher is not None else None
             raw = {CROSS_ENTROPY: self._cross_entropy(student, batch)}

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dropkd.contracts import NO_LABEL
+from dropkd.engine.sending import send
 from dropkd.functional.labels import find_labelled
 
 __all__ = ["choose_labels", "mix_batch", "mix_images"]
@@ -69,7 +70,7 @@ def _mix(
     use_cutmix = cutmix > 0 and (mixup <= 0 or torch.rand((), generator=generator).item() < 0.5)
     share = _draw_beta(cutmix if use_cutmix else mixup, generator)
     images = images.float().div(255) if images.dtype == torch.uint8 else images
-    partner = images[_pair_up(target).to(images.device)]
+    partner = images[send(_pair_up(target), images.device)]
     if use_cutmix:
         return _paste_box(images, partner, share, generator)
     return images * share + partner * (1 - share), share

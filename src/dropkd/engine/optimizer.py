@@ -33,9 +33,28 @@ def make_optimizer(finetuning: FineTuning) -> Optimizer:
                 # Each group remembers its base rates: the schedule is a factor on them, and a checkpoint keeps them.
                 rates = {"base_lr": group.lr, "probe_lr": group.probe_lr}
                 described.append({"params": chosen, "weight_decay": decay, **rates})
+    fused = _may_fuse([p for group in described for p in group["params"]], training)
     if training.optimizer == "sgd":
-        return torch.optim.SGD(described, lr=training.lr, momentum=training.momentum, nesterov=training.nesterov)
-    return torch.optim.AdamW(described, lr=training.lr)
+        return torch.optim.SGD(
+            described, lr=training.lr, momentum=training.momentum, nesterov=training.nesterov, fused=fused
+        )
+    return torch.optim.AdamW(described, lr=training.lr, fused=fused)
+
+
+def _may_fuse(parameters: Sequence[nn.Parameter], training: ResolvedTraining) -> bool | None:
+    """Return True where one kernel can update all parameters, else None, for torch's own choice.
+
+    It rounds otherwise than the single operations, so on a CPU, where it gains a hundredth of a step, these stay.
+    """
+    if any(parameter.device.type != "cuda" for parameter in parameters):
+        return None
+    if training.precision == "16" and training.gradient_clip:
+        # It would take back the scale of float16 itself, after the gradients are clipped.
+        return None
+    # The kernel pairs numbers by their places in memory, which gradients share with dense parameters alone.
+    formats = (torch.contiguous_format, torch.channels_last)
+    are_dense = all(any(p.is_contiguous(memory_format=f) for f in formats) for p in parameters)
+    return True if are_dense else None
 
 
 def _name_undecayed(model: nn.Module) -> tuple[str, ...]:

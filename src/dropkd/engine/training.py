@@ -31,6 +31,7 @@ from dropkd.engine.plan import ResolvedConfig
 from dropkd.engine.position import Position
 from dropkd.engine.schedule import Schedule
 from dropkd.engine.selection import EarlyStop, find_early_stop
+from dropkd.engine.sending import send
 from dropkd.engine.signals import Interrupted, StopRequest
 from dropkd.engine.tally import Tally
 from dropkd.errors import RunError
@@ -47,6 +48,7 @@ class Fed:
     Args:
         images: (V * B, 3, H, W).
         target: (V * B,) or (V * B, K).
+        labels: as they were loaded; under mixup ``target`` is another.
         index: (V * B,), the samples' numbers.
         soft_target: (V * B, K) under mixup, else None.
         answer: the teacher's answer, where it is known already.
@@ -54,6 +56,7 @@ class Fed:
 
     images: Tensor
     target: Tensor
+    labels: Tensor
     index: Tensor
     soft_target: Tensor | None
     answer: Outputs | None
@@ -152,7 +155,6 @@ class Training:
         steps = len(self.train_loader)
         for batch in self.batches(position.epoch, position.step):
             losses = self._step(batch)
-            self.tally.add(losses, batch.target.to(self.device), position.epoch * steps + position.step)
             position.step += 1
             if position.step % self.log_every == 0 or position.step == steps:
                 self._log_step(journal, losses, len(losses.logits))
@@ -169,6 +171,7 @@ class Training:
             self._stop(journal, stop.signal_number)
 
     def _step(self, batch: LoadedBatch) -> Losses:
+        """Do a step and add it to the tally. Nothing in it waits for a GPU."""
         training, position = self.config.training, self.position
         fed = self.feed(batch, position.step)
         update, position_in_update = divmod(position.step, training.accumulate)
@@ -191,23 +194,30 @@ class Training:
             self.fabric_optimizer.zero_grad(set_to_none=True)
             if self.averaged is not None:
                 self.averaged.update_parameters(self.distiller.student)
+        self.tally.add(losses, fed.labels, position.epoch * len(self.train_loader) + position.step)
         return losses
 
     def prepare(self, batch: LoadedBatch, step: int) -> Fed:
         """Return the ``step``-th batch of an epoch as the networks get it."""
-        images, target, soft_target = self._to_device(batch)
-        return Fed(images, target, batch.index.to(self.device), soft_target, self.recall(batch, step))
+        labels, index = send(batch.target, self.device), send(batch.index, self.device)
+        images, target, soft_target = self._mix(batch, labels)
+        return Fed(images, target, labels, index, soft_target, self.recall(batch, step))
 
     def recall(self, batch: LoadedBatch, step: int) -> Outputs | None:
         """Return the teacher's answer to a batch from disk, None where it is not there (any more)."""
         answer = None if self.cached is None else self.cached.answer(batch, step)
-        return None if answer is None else answer.apply(lambda t: t.to(self.device, non_blocking=True))
+        return None if answer is None else answer.apply(lambda values: send(values, self.device))
 
-    def _to_device(self, batch: LoadedBatch) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _mix(self, batch: LoadedBatch, target: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the images on the device, mixed where that is asked for, with their labels and shares.
+
+        Args:
+            batch: as it was loaded.
+            target: its labels, on the device.
+        """
         training, position = self.config.training, self.position
         memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
-        images = batch.images.to(self.device, non_blocking=True, memory_format=memory_format)
-        target = batch.target.to(self.device, non_blocking=True)
+        images = send(batch.images, self.device, memory_format)
         if not (training.mixup or training.cutmix):
             return images, target, None
         # The labels as they lie in the processor's memory: who is mixed with whom must not wait for a GPU.
@@ -215,7 +225,7 @@ class Training:
             images, batch.target, self.distiller.student.shapes.logits, mixup=training.mixup, cutmix=training.cutmix,
             seed=self.config.seed, epoch=self.train_loader.order_of(position.epoch), step=position.step,
         )  # fmt: skip
-        soft_target = soft_target.to(self.device, non_blocking=True)
+        soft_target = send(soft_target, self.device)
         return images, choose_labels(target, soft_target), soft_target
 
     def _close_epoch(self, journal: Journal) -> None:

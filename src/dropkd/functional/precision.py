@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["full_precision"]
+__all__ = ["full_precision", "without_autocast"]
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -33,10 +34,17 @@ def full_precision(function: Callable[Arguments, Result]) -> Callable[Arguments,
     def widened(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         devices = {device for value in (*args, *kwargs.values()) for device in _list_devices(value)}
         device = next(iter(sorted(devices)), "cpu")
-        with torch.autocast(device, enabled=False):
+        with without_autocast(device):
             return function(*(_widen(a) for a in args), **{name: _widen(a) for name, a in kwargs.items()})
 
     return widened
+
+
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """Return a context in which autocast is off on a kind of device, which may be one that knows no autocast."""
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 def _list_devices(value: object) -> list[str]:

@@ -48,6 +48,7 @@ class Negatives(nn.Module):
         self.register_buffer("order", targets.argsort(stable=True), persistent=False)
         self.register_buffer("starts", sizes.cumsum(0) - sizes, persistent=False)
         self.register_buffer("sizes", sizes, persistent=False)
+        self._has_looked = False
 
     @torch.no_grad()
     def draw(self, index: Tensor) -> Tensor:
@@ -59,12 +60,10 @@ class Negatives(nn.Module):
         Raises:
             ConfigError: a number that no sample has.
         """
-        if bool(((index < 0) | (index >= len(self.labels))).any()):
-            raise ConfigError(
-                f"the sample numbers go from {int(index.min())} to {int(index.max())}, but CRD was given the classes "
-                f"of {len(self.labels)} training samples, numbered from 0. Pass the classes of all as targets=... and "
-                "each image's number as index=... to the distiller."
-            )
+        # Looking into a tensor waits for the device: on a GPU only the first batch is looked at.
+        if index.device.type == "cpu" or not self._has_looked:
+            self._check_numbers(index)
+            self._has_looked = True
         label = self.labels[index].unsqueeze(1)
         start, own = self.starts[label], self.sizes[label]
         others = len(self.labels) - own
@@ -75,3 +74,11 @@ class Negatives(nn.Module):
         ranks -= others * (ranks >= others)
         ranks += own * (ranks >= start)  # its own class is jumped over
         return self.order[ranks]
+
+    def _check_numbers(self, index: Tensor) -> None:
+        if bool(((index < 0) | (index >= len(self.labels))).any()):
+            raise ConfigError(
+                f"the sample numbers go from {int(index.min())} to {int(index.max())}, but CRD was given the classes "
+                f"of {len(self.labels)} training samples, numbered from 0. Pass the classes of all as targets=... and "
+                "each image's number as index=... to the distiller."
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,10 @@ class Connector(nn.Module):
         self.bn = nn.BatchNorm2d(channels)
         self.register_buffer("margin", torch.zeros(channels) if norm is None else ofd_margin(*norm).clone())
         self.register_buffer("is_known", torch.tensor(norm is not None))
-        self._is_estimated = norm is None
+        # Whether is_known has to be asked, which makes a GPU wait: once, and again when a state has been loaded.
+        self._asks = norm is None
+        if norm is None:
+            self.register_load_state_dict_post_hook(_ask_again)  # type: ignore[no-untyped-call]
 
     def forward(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:
         """Return the distance of the predicted map from the teacher's on their common grid."""
@@ -54,11 +57,16 @@ class Connector(nn.Module):
 
     def find_margin(self, teacher_map: Tensor) -> Tensor:
         """Return the margin (C,) of each channel, estimated from this map where none is known yet."""
-        # Only estimated margins are asked for: the question makes a GPU wait for its answer.
-        if self._is_estimated and not self.is_known:
-            self.margin.copy_(average(_estimate_margin(teacher_map.detach())))
-            self.is_known.fill_(True)
+        if self._asks:
+            if not self.is_known:
+                self.margin.copy_(average(_estimate_margin(teacher_map.detach())))
+                self.is_known.fill_(True)
+            self._asks = False
         return self.margin
+
+
+def _ask_again(connector: Any, keys: object) -> None:
+    connector._asks = True
 
 
 def _estimate_margin(feature_map: Tensor) -> Tensor:

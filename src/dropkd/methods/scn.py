@@ -173,7 +173,8 @@ class SCN(Method):
         if batch.epoch > self._epoch:
             self._change_labels()
             self._epoch = batch.epoch
-        if batch.epoch != self._checked_epoch:
+        # Looking into a tensor waits for the device: on a GPU only the first batch of all is looked at.
+        if self._checked_epoch < 0 or (batch.target.device.type == "cpu" and batch.epoch != self._checked_epoch):
             self._check_numbers(batch)
             self._checked_epoch = batch.epoch
         return self.labels[batch.index]
@@ -219,7 +220,7 @@ class SCN(Method):
         return [LabelChange(*row) for row in rows]
 
     def _check_numbers(self, batch: Batch) -> None:
-        """Make sure, once an epoch, that a sample's number leads to its label: else others would be relabelled."""
+        """Make sure that a sample's number leads to its label: else others would be relabelled."""
         known = self.pair.targets
         if known is None:
             return
