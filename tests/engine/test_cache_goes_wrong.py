@@ -163,7 +163,7 @@ def test_numbers_that_cannot_be_kept_stop_a_run_only_where_a_cache_is_asked_for(
     cached: Cached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dropkd.teacher_cache.encoding._LARGEST_HALF", 1e-6)
-    monkeypatch.setattr("dropkd.engine.cache_plan._LEAST_SECONDS", -1e9)
+    monkeypatch.setattr("dropkd.engine.cache_plan._LEAST_MACS", -1e30)
     monkeypatch.setattr("dropkd.engine.cache_plan._WORTH", -1e9)
     with pytest.raises(ConfigError, match="float16 can't hold"):
         api.run(cached("asked"))

@@ -14,7 +14,10 @@ from listening import Listener
 
 import dropkd
 from dropkd.config import load_config
-from dropkd.engine.caching import open_cache
+from dropkd.engine.cache_needs import find_needs, unite_needs
+from dropkd.engine.cache_parts import ask_teacher
+from dropkd.engine.cache_plan import plan_for
+from dropkd.engine.caching import make_caches, open_cache
 from dropkd.engine.observer import Observer
 from dropkd.engine.setup import prepare_job
 from dropkd.errors import ConfigError
@@ -110,6 +113,63 @@ def test_runs_of_other_seeds_students_and_rates_share_one_cache(
     assert (cache.path / "shards.jsonl").read_text() == before
 
 
+def test_a_run_that_reads_less_is_served_by_the_cache_of_one_that_reads_more(
+    distil: Callable[..., dropkd.Run], tmp_path: Path
+) -> None:
+    distil("more", "dropkd", cache__mode="on")
+    (cache,) = list_caches(tmp_path / "caches")
+    notes = Listener()
+    less = distil("less", "kd", observer=notes, cache__mode="on")
+    assert less.metrics["teacher_cache"]["name"] == cache.path.name
+    assert [again.path for again in list_caches(tmp_path / "caches")] == [cache.path]
+    assert any(message.startswith("Teacher cache: there already") for message in notes.messages)
+    own = distil("own", "kd", cache__mode="on", **{"cache.folder": str(tmp_path / "others")})
+    assert losses_of(own) == losses_of(less)
+
+
+def test_a_run_that_reads_more_asks_for_what_is_not_there_and_is_served_by_both(
+    distil: Callable[..., dropkd.Run], tmp_path: Path
+) -> None:
+    distil("less", "kd", cache__mode="on")
+    notes = Listener()
+    more = distil("more", "rkd", observer=notes, cache__mode="on")
+    assert (
+        "No teacher cache fits: the nearest differs in kept.embedding.shape, kept.embedding.number." in notes.messages
+    )
+    assert any("Of it logits is there already." in message for message in notes.messages)
+    second, first = sorted(list_caches(tmp_path / "caches"), key=lambda cache: cache.parts[0].name)
+    assert [[part.name for part in cache.parts] for cache in (first, second)] == [["logits"], ["embedding"]]
+    assert more.metrics["teacher_cache"]["name"] == f"{first.path.name} + {second.path.name}"
+    own = distil("own", "rkd", cache__mode="on", **{"cache.folder": str(tmp_path / "others")})
+    assert losses_of(own) == losses_of(more)
+
+
+def test_students_of_other_grids_and_methods_share_one_cache_of_all_they_need(
+    clothes: Path, teacher: Path, tmp_path: Path
+) -> None:
+    students = {"cifar_resnet8": "kd", "mobilenet_v3_small": "dropkd", "resnet18": "reviewkd"}
+    jobs = [
+        job_of(clothes, teacher, tmp_path, **{"student.name": name, "method.name": method, "student.pretrained": False})
+        for name, method in students.items()
+    ]
+    needs = [find_needs(job, job.train_loader()) for job in jobs]
+    (union,) = unite_needs([need for need in needs if need is not None])
+    assert (union.views, union.epochs) == (2, 6)
+    make_caches(jobs[0], plan_for(union, Observer()), Observer())
+    (cache,) = list_caches(tmp_path / "caches")
+    before = (cache.path / "shards.jsonl").read_text()
+    for job in jobs:
+        loader = job.train_loader()
+        served = open_cache(job, loader, Listener())
+        assert served is not None
+        batch = next(iter(loader.epoch(1)))
+        found, live = served.answer(batch, 0), ask_teacher(job, batch.images)
+        assert found is not None
+        torch.testing.assert_close(found.logits, live.logits, atol=2e-3, rtol=2e-3)
+    assert [again.path for again in list_caches(tmp_path / "caches")] == [cache.path]
+    assert (cache.path / "shards.jsonl").read_text() == before
+
+
 def job_of(clothes: Path, teacher: Path, tmp_path: Path, **settings: Any) -> Any:
     keys = {key.replace("__", "."): value for key, value in settings.items()}
     flags = {
@@ -133,7 +193,6 @@ CHANGES = {
     "precision.training": {"training.precision": "bf16"},
     "views.kinds": {"method.name": "mld"},
     "kept.embedding.shape": {"method.name": "rkd"},
-    "kept.logits.top": {"cache.top_logits": 2},
     "kept.logits.number": {"cache.number": "float32"},
 }
 
@@ -167,6 +226,15 @@ def test_whatever_changes_an_answer_is_a_miss_that_names_it(
     assert field in miss
 
 
+def test_fewer_logits_than_are_needed_are_a_miss_that_names_them(clothes: Path, teacher: Path, tmp_path: Path) -> None:
+    few = job_of(clothes, teacher, tmp_path, cache__top_logits=2)
+    assert open_cache(few, few.train_loader(), Listener()) is not None
+    notes = Listener()
+    whole = job_of(clothes, teacher, tmp_path)
+    assert open_cache(whole, whole.train_loader(), notes) is not None
+    assert "No teacher cache fits: the nearest differs in kept.logits.top." in notes.messages
+
+
 def test_another_teacher_is_a_miss(clothes: Path, teacher: Path, tmp_path: Path) -> None:
     first = job_of(clothes, teacher, tmp_path)
     open_cache(first, first.train_loader(), Listener())
@@ -184,10 +252,10 @@ def test_another_version_of_a_library_that_decides_a_number_is_a_miss(
 ) -> None:
     first = job_of(clothes, teacher, tmp_path)
     open_cache(first, first.train_loader(), Listener())
-    from dropkd.engine import cache_plan
+    from dropkd.engine import cache_needs
 
-    known = cache_plan.version
-    monkeypatch.setattr(cache_plan, "version", lambda name: "0.0" if name == library else known(name))
+    known = cache_needs.version
+    monkeypatch.setattr(cache_needs, "version", lambda name: "0.0" if name == library else known(name))
     notes = Listener()
     open_cache(first, first.train_loader(), notes)
     assert any(f"differs in libraries.{library}." in message for message in notes.messages)
@@ -198,9 +266,9 @@ def test_another_way_of_decoding_is_a_miss(
 ) -> None:
     first = job_of(clothes, teacher, tmp_path)
     open_cache(first, first.train_loader(), Listener())
-    from dropkd.engine import cache_plan
+    from dropkd.engine import cache_needs
 
-    monkeypatch.setattr(cache_plan, "DECODING", cache_plan.DECODING + 1)
+    monkeypatch.setattr(cache_needs, "DECODING", cache_needs.DECODING + 1)
     notes = Listener()
     open_cache(first, first.train_loader(), notes)
     assert any("differs in decoding." in message for message in notes.messages)
@@ -211,10 +279,10 @@ def test_a_cache_that_does_not_answer_as_the_teacher_is_not_used(
 ) -> None:
     job = job_of(clothes, teacher, tmp_path)
     open_cache(job, job.train_loader(), Listener())
-    from dropkd.engine import cache_plan
+    from dropkd.engine import cache_needs
 
-    known = cache_plan.hash_weights(job.distiller.teacher)
-    monkeypatch.setattr(cache_plan, "hash_weights", lambda module: known)
+    known = cache_needs.hash_weights(job.distiller.teacher)
+    monkeypatch.setattr(cache_needs, "hash_weights", lambda module: known)
     with torch.no_grad():
         for parameter in job.distiller.teacher.parameters():
             parameter.mul_(1.1)

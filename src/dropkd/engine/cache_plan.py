@@ -2,77 +2,91 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import shutil
-import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from dropkd.config import CacheConfig
-from dropkd.contracts import Batch, Outputs
-from dropkd.data import LoadedBatch, MixedLoader, TrainLoader
-from dropkd.data.jpegs import DECODING
-from dropkd.engine.cache_rows import Rows, choose_rows
+from dropkd.data import MixedLoader, TrainLoader
+from dropkd.engine.cache_needs import Needs, find_needs
+from dropkd.engine.cache_rows import Rows
 from dropkd.engine.job import Job
 from dropkd.engine.observer import Observer
-from dropkd.engine.setup import hash_weights
-from dropkd.errors import ConfigError
 from dropkd.files import say_bytes
-from dropkd.models import Network
-from dropkd.models.source_lists import split_sources
-from dropkd.models.teachers.logits_only import CalledTeacher
-from dropkd.teacher_cache import CacheKey, Encoding, Part, cache_root, list_caches
-from dropkd.teacher_cache.building import split_answer
-from dropkd.teacher_cache.probing import find_map_uses
+from dropkd.teacher_cache import CacheFolder, CacheKey, Part, Source, choose_sources, list_caches
+from dropkd.teacher_cache.covering import find_cover, name_shortcomings
 
-__all__ = ["CachePlan", "ask_teacher", "plan_cache"]
+__all__ = ["CachePlan", "plan_cache", "plan_for"]
 
-# Images that show what a method reads of its teacher, and batches that the teacher is timed on.
-_PROBED, _TIMED = 8, 3
-# A cache is built unasked where it saves this share of the teacher's time, and takes no more than this of the disk.
+# A cache is built unasked where it saves this share of the teacher's work, and takes no more than this of the disk.
 _WORTH, _SHARE_OF_DISK = 0.3, 0.25
-# A shorter saving is not worth a file.
-_LEAST_SECONDS = 60.0
-# What decides a number of the teacher's or a pixel of a view.
-_LIBRARIES = ("torch", "torchvision", "timm", "pillow", "numpy")
-# The same of libraries that only some teachers come from, by the package of their modules.
-_FOREIGN = {"transformers": "transformers", "open_clip": "open_clip_torch"}
+# Less work of the teacher's is not worth a file: multiply-adds of a minute or so on one core of a processor. Work, not
+# time, so that the same command decides the same on any machine.
+_LEAST_MACS = 1e12
 
 
 @dataclass(frozen=True)
 class CachePlan:
-    """A cache that would serve a run.
+    """Where the answers of some needs come from.
 
     Args:
-        root: folder of all caches.
-        key: what its answers depend on.
-        parts: what is kept of an answer.
-        rows: how the answers of a view are numbered.
-        views: how many the run looks at.
-        there: how many of them are on disk already.
-        seconds: what asking the teacher about one view of everything takes.
-        epochs: of the run.
+        needs: what is read.
+        whole: caches that have some of it already, in all views.
+        partial: a cache that is gone on with for the rest, or None.
+        rest: what is in no whole cache.
+        partial_views: how many views of the rest are there already.
     """
 
-    root: Path
-    key: CacheKey
-    parts: tuple[Part, ...]
-    rows: Rows
-    views: int
-    there: int
-    seconds: float
-    epochs: int
+    needs: Needs
+    whole: tuple[Source, ...]
+    partial: CacheFolder | None
+    rest: tuple[Part, ...]
+    partial_views: int
+
+    @property
+    def root(self) -> Path:
+        """Folder of all caches."""
+        return self.needs.root
+
+    @property
+    def key(self) -> CacheKey:
+        """What the answers depend on."""
+        return self.needs.key
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What is read of an answer."""
+        return self.needs.parts
+
+    @property
+    def rows(self) -> Rows:
+        """How the answers of a view are numbered."""
+        return self.needs.rows
+
+    @property
+    def views(self) -> int:
+        """How many the runs look at."""
+        return self.needs.views
+
+    @property
+    def epochs(self) -> int:
+        """Of all runs together."""
+        return self.needs.epochs
+
+    @property
+    def there(self) -> int:
+        """How many of the views are on disk already, with all that is read."""
+        return self.views if not self.rest else min(self.partial_views, self.views)
+
+    @property
+    def written(self) -> tuple[Part, ...]:
+        """What is kept of an answer that has to be asked for."""
+        return self.rest if self.partial is None else self.partial.parts
 
     @property
     def bytes_per_row(self) -> int:
-        """What one answer takes."""
-        return sum(part.bytes_per_image for part in self.parts)
+        """What one answer takes on disk."""
+        kept = [find_cover(source.cache.parts, need) or need for source in self.whole for need in source.needs]
+        return sum(part.bytes_per_image for part in (*kept, *self.written))
 
     @property
     def bytes(self) -> int:
@@ -84,9 +98,10 @@ class CachePlan:
         """Whether it is worth building (or reading) unasked."""
         if self.there >= self.views:
             return True
-        live = self.epochs * self.seconds
-        saved = live - (self.views - self.there) * self.seconds
-        return saved >= max(_LEAST_SECONDS, _WORTH * live) and self.bytes <= _SHARE_OF_DISK * _free_bytes(self.root)
+        live = self.epochs * self.rows.count * self.needs.macs
+        saved = live - (self.views - self.there) * self.rows.count * self.needs.macs
+        new = sum(part.bytes_per_image for part in self.written) * self.rows.count * (self.views - self.there)
+        return saved >= max(_LEAST_MACS, _WORTH * live) and new <= _SHARE_OF_DISK * _free_bytes(self.root)
 
     def describe(self) -> str:
         """Return in words what it takes and saves."""
@@ -94,169 +109,49 @@ class CachePlan:
         size = f"{self.rows.count:,} answers of {self.bytes_per_row:,} bytes in {views}, {say_bytes(self.bytes)}"
         if self.there >= self.views:
             return f"Teacher cache: there already ({size})."
-        build, live = (self.views - self.there) * self.seconds, self.epochs * self.seconds
+        view = self.rows.count * self.needs.seconds
+        build, live = (self.views - self.there) * view, self.epochs * view
+        known = [need.name for source in self.whole for need in source.needs]
+        some = f" Of it {', '.join(known)} {'is' if len(known) == 1 else 'are'} there already." if known else ""
         return (
-            f"Teacher cache: {size}. Building it takes about {_in_time(build)}, asking the teacher in every step would "
-            f"take {_in_time(live)} over {self.epochs} epochs."
+            f"Teacher cache: {size}.{some} Building it takes about {_in_time(build)}, asking the teacher in every step "
+            f"would take {_in_time(live)} over {self.epochs} epochs."
         )
 
 
 def plan_cache(job: Job, loader: TrainLoader | MixedLoader, observer: Observer) -> CachePlan | None:
-    """Return the cache that would serve a run; None where there is nothing to keep or it is switched off.
+    """Return where a run's answers come from; None where there is nothing to keep or it is switched off.
 
     Raises:
         ConfigError: the configuration asks for a cache of a teacher whose answers can't be kept.
     """
-    config, teacher, method = job.config, job.distiller.teacher, job.distiller.method
-    if config.cache.mode == "off" or teacher is None or not method.teacher_reads:
-        return None
-    if any(isinstance(module, CalledTeacher) for module in teacher.modules()):
-        if config.cache.mode == "on":
-            raise ConfigError(
-                "The answers of a function can't be kept: nobody can tell whether it is the function that it was. "
-                "Leave the cache off, --no-teacher-cache."
-            )
-        return None
-    training, images = config.training, loader.images
-    rows = choose_rows(
-        loader, len(method.views), mixup=training.mixup, cutmix=training.cutmix, seed=config.seed,
-        sampling=config.data.sampling,
-    )  # fmt: skip
-    if rows is None:
-        if config.cache.mode == "on":
-            raise ConfigError(
-                "With unlabelled images the teacher's answers are kept for a number of views, --views V, and without "
-                "mixup, CutMix or uneven sampling; else no picture comes twice."
-            )
-        return None
-    sample = next(loader.images_in_order(0, 0, min(max(_PROBED, method.least_batch), images), images))
-    parts = _choose_parts(job, sample)
-    root, views = cache_root(config.cache.folder), loader.distinct_views or training.epochs
-    key = _make_key(job, teacher, rows, parts)
-    there = min(_count_views(root, key, observer), views)
-    seconds = 0.0 if there == views else _time_teacher(job, loader) * rows.count
-    return CachePlan(root, key, parts, rows, views, there, seconds, training.epochs)
+    needs = find_needs(job, loader)
+    return None if needs is None else plan_for(needs, observer)
 
 
-def ask_teacher(job: Job, pictures: Tensor) -> Outputs:
-    """Return the teacher's answer, computed as in a step of training."""
-    job.distiller.to(job.fabric.device)
-    memory_format = torch.channels_last if job.config.training.channels_last else torch.contiguous_format
-    with job.fabric.autocast():
-        answer = job.distiller.ask_teacher(pictures.to(job.fabric.device, memory_format=memory_format))
-    if answer is None:
-        raise ConfigError(f"{job.config.method.name} reads nothing of a teacher.")
-    return answer.float()
+def plan_for(needs: Needs, observer: Observer) -> CachePlan:
+    """Return which caches serve some needs; where none has all, it is said what the nearest lacks."""
+    caches = list_caches(needs.root) if needs.root.is_dir() else []
+    same = [cache for cache in caches if cache.key.digest == needs.key.digest]
+    choice = choose_sources(same, needs.parts, needs.views)
+    if choice.rest and choice.partial is None:
+        _say_nearest(needs, choice.rest, same, caches, observer)
+    return CachePlan(needs, choice.whole, choice.partial, choice.rest, choice.views)
 
 
-def _choose_parts(job: Job, sample: LoadedBatch) -> tuple[Part, ...]:
-    """Return what the method reads of its teacher, found by trying it on a few images."""
-    config, distiller = job.config.cache, job.distiller
-    answer = ask_teacher(job, sample.images)
-    images = sample.images.to(job.fabric.device)
-    was_training = distiller.training
-    distiller.eval()
-    with torch.no_grad():
-        student = distiller.ask_student(images).float()
-    distiller.train(was_training)
-    batch = Batch(sample.target.to(images.device), sample.index.to(images.device), 0, None)
-
-    def terms(other: Outputs) -> Mapping[str, Tensor]:
-        # A copy: some methods remember what they were shown.
-        method = copy.deepcopy(distiller.method).train()
-        with torch.no_grad(), torch.random.fork_rng():
-            torch.manual_seed(0)
-            found: dict[str, Tensor] = method(student, other, batch)
-        return found
-
-    tensors = split_answer(answer)
-    parts = _choose_vectors(tensors, config, with_embedding="embedding" in distiller.method.teacher_reads)
-    grids = [(height, width) for _, height, width in distiller.student.shapes.maps]
-    for name, use in find_map_uses(terms, answer, grids).items():
-        if use is not None:
-            shape = tuple(tensors[name].shape[1:])
-            channels = config.channels if config.channels is not None and config.channels < shape[0] else None
-            parts.append(Part(name, shape, Encoding(config.number, None if use == shape[1:] else use, channels)))
-    return tuple(parts)
-
-
-def _choose_vectors(tensors: Mapping[str, Tensor], config: CacheConfig, *, with_embedding: bool) -> list[Part]:
-    """Return the logits, and the embeddings where they are wanted, of the teacher and of an ensemble's members."""
-    plain = Encoding("float32" if config.number == "float32" else "float16")
-    parts = []
-    for name, values in tensors.items():
-        kind, width = name.rpartition(".")[2], values.shape[1]
-        if kind == "logits":
-            top = config.top_logits if config.top_logits is not None and config.top_logits < width else None
-            parts.append(Part(name, (width,), replace(plain, top=top)))
-        elif kind == "embedding" and with_embedding and width:
-            parts.append(Part(name, (width,), plain))
-    return parts
-
-
-def _make_key(job: Job, teacher: Network, rows: Rows, parts: tuple[Part, ...]) -> CacheKey:
-    config = job.config
-    spec = teacher.spec.to_dict()
-    shown = ("image_size", "mean", "std", "interpolation", "crop_fraction")
-    preprocessing = {name: spec.pop(name) for name in shown}
-    return CacheKey(
-        {
-            "teacher": {"weights": hash_weights(teacher), "model": spec, "programs": _hash_programs(job)},
-            "preprocessing": preprocessing,
-            "data": job.data.train.fingerprint(),
-            "unlabelled": None if job.unlabelled is None else job.unlabelled.split.fingerprint(),
-            "decoding": DECODING,
-            "recipe": {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(job.recipe).items()},
-            "views": {
-                "seed": config.view_seed,
-                "size": list(job.view_size),
-                "kinds": list(job.distiller.method.views),
-            },
-            "order": rows.fields(),
-            "precision": {"training": config.training.precision, "device": job.fabric.device.type},
-            "libraries": {name: version(name) for name in (*_LIBRARIES, *_find_foreign(teacher))},
-            "kept": {part.name: {k: v for k, v in part.to_dict().items() if k != "name"} for part in parts},
-        }
-    )
-
-
-def _find_foreign(teacher: Network) -> list[str]:
-    packages = {type(module).__module__.partition(".")[0] for module in teacher.modules()}
-    return sorted(_FOREIGN[package] for package in packages & _FOREIGN.keys())
-
-
-def _hash_programs(job: Job) -> list[str]:
-    """Return hashes of the teacher's files, which may be programs that weights don't tell everything of."""
-    if job.config.teacher is None:
-        return []
-    files = (Path(source) for source in split_sources(job.config.teacher.source))
-    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
-
-
-def _count_views(root: Path, key: CacheKey, observer: Observer) -> int:
-    """Return how many views of this key are on disk; where none are, say what the nearest cache differs in."""
-    caches = list_caches(root) if root.is_dir() else []
-    same = [cache for cache in caches if cache.key.digest == key.digest]
+def _say_nearest(
+    needs: Needs, rest: tuple[Part, ...], same: list[CacheFolder], caches: list[CacheFolder], observer: Observer
+) -> None:
+    """Say what the cache differs in that comes nearest to having the rest."""
     if same:
-        return same[0].views()
-    weights = key.fields["teacher"]["weights"]
-    nearest = key.nearest(c.key for c in caches if c.key.fields["teacher"].get("weights") == weights)
-    if nearest is not None:
-        observer.on_message(f"No teacher cache fits: the nearest differs in {', '.join(key.differences(nearest))}.")
-    return 0
-
-
-def _time_teacher(job: Job, loader: TrainLoader | MixedLoader) -> float:
-    """Return the seconds that one picture takes the teacher."""
-    batch_size = job.config.training.batch_size
-    times = []
-    for batch in loader.images_in_order(0, 0, min(loader.images, batch_size * _TIMED), batch_size):
-        started = time.perf_counter()
-        ask_teacher(job, batch.images)
-        if job.fabric.device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append((time.perf_counter() - started) / len(batch.images))
-    return min(times)
+        lacking = min((name_shortcomings(cache.parts, rest) for cache in same), key=len)
+        names = [f"kept.{name}" for name in lacking]
+    else:
+        weights = needs.key.fields["teacher"]["weights"]
+        nearest = needs.key.nearest(c.key for c in caches if c.key.fields["teacher"].get("weights") == weights)
+        names = [] if nearest is None else needs.key.differences(nearest)
+    if names:
+        observer.on_message(f"No teacher cache fits: the nearest differs in {', '.join(names)}.")
 
 
 def _free_bytes(root: Path) -> int:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from dropkd.config import Config, update_config
 from dropkd.contracts import Outputs
 from dropkd.data import LoadedBatch, MixedLoader, TrainLoader
-from dropkd.engine.cache_plan import CachePlan, ask_teacher, plan_cache
+from dropkd.engine.cache_parts import ask_teacher
+from dropkd.engine.cache_plan import CachePlan, plan_cache
 from dropkd.engine.cache_rows import Rows, by_image
 from dropkd.engine.job import Job
 from dropkd.engine.observer import Observer
@@ -21,29 +24,32 @@ from dropkd.errors import ConfigError, DataError, DropKDError
 from dropkd.teacher_cache import (
     CacheFolder,
     CacheReader,
+    JointReader,
     Part,
     Questions,
+    Source,
     build_cache,
     build_shard,
     cache_root,
     list_caches,
 )
 from dropkd.teacher_cache.building import split_answer
+from dropkd.teacher_cache.covering import fit_to_need
 from dropkd.teacher_cache.encoding import decode_part, encode_part
 
-__all__ = ["CachedTeacher", "build_for", "make_cache", "open_cache"]
+__all__ = ["CachedTeacher", "build_for", "make_caches", "open_cache"]
 
 
 class CachedTeacher:
     """Answers as the teacher does, from disk.
 
     Args:
-        reader: of the cache.
-        plan: whose cache it is.
+        reader: of the caches that hold them.
+        plan: whose caches they are.
         observer: hears of it when the cache is gone.
     """
 
-    def __init__(self, reader: CacheReader, plan: CachePlan, observer: Observer) -> None:
+    def __init__(self, reader: JointReader, plan: CachePlan, observer: Observer) -> None:
         self.reader, self.plan, self.observer = reader, plan, observer
         self.is_lost = False
 
@@ -63,11 +69,11 @@ class CachedTeacher:
 
     def describe(self) -> dict[str, Any]:
         """Return for the run's record which cache it was; a view of an image may have several answers."""
-        cache, plan = self.reader.cache, self.plan
+        plan, readers = self.plan, self.reader.readers
         return {
-            "name": cache.path.name,
+            "name": " + ".join(reader.cache.path.name for reader in readers),
             "views": plan.views,
-            "bytes_per_image": cache.bytes_per_row * plan.rows.per_image,
+            "bytes_per_image": plan.rows.per_image * sum(reader.bytes_per_row for reader in readers),
             "to_the_end": not self.is_lost,
         }
 
@@ -85,15 +91,10 @@ def open_cache(job: Job, loader: TrainLoader | MixedLoader, observer: Observer) 
         return None
     observer.on_message(plan.describe())
     try:
-        cache = make_cache(job, plan, observer)
-        questions = _question(job, plan.rows, here=True)
+        sources = make_caches(job, plan, observer)
         template = ask_teacher(job, next(plan.rows.pictures(0, 0, plan.rows.step)))
-        reader = CacheReader(
-            cache,
-            mend=lambda shard: build_shard(cache, shard, questions),
-            template=template.apply(lambda values: values.detach().cpu()),
-        )
-        problem = _compare(job, plan, reader, questions)
+        reader = _open_reader(job, plan, sources, template.apply(lambda values: values.detach().cpu()))
+        problem = _compare(job, plan, reader)
     except (DropKDError, OSError) as error:
         # Numbers that can't be kept stop a run only where keeping them was asked for.
         if isinstance(error, ConfigError) and job.config.cache.mode == "on":
@@ -102,11 +103,11 @@ def open_cache(job: Job, loader: TrainLoader | MixedLoader, observer: Observer) 
         return None
     if problem is not None:
         observer.on_warning(
-            f"The teacher cache {str(cache.path)!r} does not answer as the teacher does ({problem}): remove that "
-            "folder. The run goes on with the teacher itself."
+            f"The teacher cache {problem}. Remove that folder. The run goes on with the teacher itself."
         )
         return None
-    cache.note_use()
+    for source in sources:
+        source.cache.note_use()
     return CachedTeacher(reader, plan, observer)
 
 
@@ -117,13 +118,15 @@ def _may_serve(job: Job, loader: TrainLoader | MixedLoader) -> bool:
     return cache.mode == "on" or saves or bool(list_caches(cache_root(cache.folder)))
 
 
-def make_cache(job: Job, plan: CachePlan, observer: Observer) -> CacheFolder:
-    """Return a plan's cache with all its views, computed where they are not there yet.
+def make_caches(job: Job, plan: CachePlan, observer: Observer) -> tuple[Source, ...]:
+    """Return a plan's caches with all views, computed where they are not there yet.
 
     Raises:
         CacheFullError: no space is left.
-        OSError: its folder can't be written.
+        OSError: a folder can't be written.
     """
+    if not plan.rest:
+        return _complete(job, plan, plan.whole, observer)
     source = job.config.teacher.source if job.config.teacher is not None else ""
     labels = {
         "teacher": source,
@@ -131,17 +134,33 @@ def make_cache(job: Job, plan: CachePlan, observer: Observer) -> CacheFolder:
         "data": str(job.data.root),
         "method": job.config.method.name,
     }
-    cache = CacheFolder.create(
-        plan.root, plan.key, plan.parts, rows=plan.rows.count, step=plan.rows.step, labels=labels
+    new = CacheFolder.create(
+        plan.root, plan.key, plan.written, rows=plan.rows.count, step=plan.rows.step, labels=labels
     )
-    build_cache(
-        cache,
-        plan.views,
-        _question(job, plan.rows),
-        progress=partial(observer.on_phase, "Asking the teacher"),
-        on_wait=lambda: observer.on_message(f"Another process is building {cache.path.name}: waiting for it."),
-    )
-    return cache
+    return _complete(job, plan, (*plan.whole, Source(new, plan.rest)), observer)
+
+
+def _complete(job: Job, plan: CachePlan, sources: tuple[Source, ...], observer: Observer) -> tuple[Source, ...]:
+    """Compute what is missing of each source; of a whole one that is what was lost."""
+    for source in sources:
+        name = source.cache.path.name
+        build_cache(
+            source.cache,
+            plan.views,
+            _question(job, plan.rows, source.cache.parts),
+            progress=partial(observer.on_phase, "Asking the teacher"),
+            on_wait=partial(observer.on_message, f"Another process is building {name}: waiting for it."),
+        )
+    return sources
+
+
+def _open_reader(job: Job, plan: CachePlan, sources: tuple[Source, ...], template: Outputs) -> JointReader:
+    def open_one(source: Source) -> CacheReader:
+        questions = _question(job, plan.rows, source.cache.parts, here=True)
+        mend = partial(build_shard, source.cache, questions=questions)
+        return CacheReader(source.cache, template=template, mend=mend, needs=source.needs)
+
+    return JointReader([open_one(source) for source in sources], template)
 
 
 def build_for(config: Config, observer: Observer) -> Path:
@@ -157,7 +176,7 @@ def build_for(config: Config, observer: Observer) -> Path:
         raise ConfigError(f"{config.method.name} asks no teacher, so there is nothing to keep.")
     observer.on_message(plan.describe())
     try:
-        return make_cache(job, plan, observer).path
+        return make_caches(job, plan, observer)[-1].cache.path
     except OSError as error:
         raise DataError(_say_unwritable(error)) from error
 
@@ -171,12 +190,12 @@ def _say_unwritable(error: OSError) -> str:
     return f"The teacher cache can't be read or written here: {error}. Choose another place by cache.folder."
 
 
-def _question(job: Job, rows: Rows, *, here: bool = False) -> Questions:
+def _question(job: Job, rows: Rows, parts: Iterable[Part], *, here: bool = False) -> Questions:
     kinds = len(job.distiller.method.views)
 
     def ask(view: int, start: int, stop: int) -> Iterator[Outputs]:
         for pictures in rows.pictures(view, start, stop, here=here):
-            answer = _without_classifiers(ask_teacher(job, pictures))
+            answer = _without_classifiers(ask_teacher(job, pictures, parts))
             yield answer.apply(lambda values: by_image(values, kinds))
 
     return Questions(ask)
@@ -188,22 +207,33 @@ def _without_classifiers(answer: Outputs) -> Outputs:
     return answer._replace(classifier=None, members=members)
 
 
-def _compare(job: Job, plan: CachePlan, reader: CacheReader, questions: Questions) -> str | None:
-    """Return in which part some random entries differ from what the teacher says now, or None."""
+def _compare(job: Job, plan: CachePlan, reader: JointReader) -> str | None:
+    """Return which cache differs in some random entries from what the teacher says now, and where; or None."""
     step, generator = plan.rows.step, np.random.default_rng()
+    questions = _question(job, plan.rows, plan.parts, here=True)
     for _ in range(job.config.cache.compared):
         view = int(generator.integers(plan.views))
         start = int(generator.integers(-(-plan.rows.count // step))) * step
         stop = min(start + step, plan.rows.count)
-        for live in questions.ask(view, start, stop):
-            kept = split_answer(reader.read(np.arange(start, start + len(live.logits)), view))
-            for part in plan.parts:
-                expected = decode_part(
-                    part, encode_part(part, split_answer(live)[part.name], reader.basis), reader.basis
-                )
-                scale = float(expected.abs().max()) + 1e-6
-                if not float((kept[part.name] - expected).abs().max()) <= _tolerance(part) * scale:
-                    return f"{part.name} of row {start} in view {view}"
+        for answer in questions.ask(view, start, stop):
+            live = split_answer(answer)
+            for one in reader.readers:
+                differs = _find_difference(one, live, np.arange(start, start + len(answer.logits)), view)
+                if differs is not None:
+                    where = f"{differs} of row {start} in view {view}"
+                    return f"{str(one.cache.path)!r} does not answer as the teacher does ({where})"
+    return None
+
+
+def _find_difference(reader: CacheReader, live: Mapping[str, Tensor], rows: NDArray[np.int64], view: int) -> str | None:
+    """Return the part of these rows that is not what the teacher says."""
+    found = reader.read_tensors(rows, view)
+    for kept, need in reader.read_parts:
+        columns = encode_part(kept, live[kept.name], reader.basis)
+        expected = fit_to_need(kept, need, decode_part(kept, columns, reader.basis))
+        scale = float(expected.abs().max()) + 1e-6
+        if not float((found[need.name] - expected).abs().max()) <= _tolerance(kept) * scale:
+            return need.name
     return None
 
 

@@ -171,15 +171,20 @@ class Distiller(nn.Module):
         return self
 
     @torch.no_grad()
-    def ask_teacher(self, images: Tensor) -> Outputs | None:
-        """Return the teacher's answer without gradients, or None where the method reads nothing of a teacher."""
+    def ask_teacher(self, images: Tensor, also: Collection[str] = ()) -> Outputs | None:
+        """Return the teacher's answer without gradients, or None where the method reads nothing of a teacher.
+
+        Args:
+            images: (V * B, 3, H, W), as in :meth:`forward`.
+            also: fields of the answer that are wanted beside those that the method reads.
+        """
         teacher = self.teacher
         if teacher is None or not self.method.teacher_reads:
             return None
         if teacher.training:  # somebody called train() on it from outside
             teacher.eval()
         # crop=False: it sees the very view that the student sees, not its centre.
-        answer: Outputs = teacher(images, **_find_wanted(self.method.teacher_reads), crop=False)
+        answer: Outputs = teacher(images, **_find_wanted(self.method.teacher_reads | set(also)), crop=False)
         return answer
 
     def forward(

@@ -24,6 +24,7 @@ from dropkd.teacher_cache.shards import Columns, checksum, write_shard
 
 __all__ = ["CacheFolder", "Shard", "cache_root", "list_caches"]
 
+_KEPT = "kept"
 _META, _INDEX, _BASIS, _LOCK = "cache.json", "shards.jsonl", "basis.safetensors", "lock"
 _FORMAT = 1
 # Large enough that a file's header is nothing, small enough to be built again in no time.
@@ -72,7 +73,8 @@ class CacheFolder:
                     f"The teacher cache {str(path)!r} is of format {meta['format']}, and this version of dropkd reads "
                     f"{_FORMAT}. Remove it with `dropkd cache prune`."
                 )
-            self.key = CacheKey(meta["key"])
+            # Earlier versions had what is kept in the key too.
+            self.key = CacheKey({name: value for name, value in meta["key"].items() if name != _KEPT})
             self.parts = tuple(Part.from_dict(part) for part in meta["parts"])
             self.rows, self.rows_per_shard = int(meta["rows"]), int(meta["rows_per_shard"])
             self.labels: Mapping[str, str] = meta["labels"]
@@ -84,7 +86,7 @@ class CacheFolder:
     def create(
         cls, root: Path, key: CacheKey, parts: Sequence[Part], *, rows: int, step: int = 1, labels: Mapping[str, str]
     ) -> CacheFolder:
-        """Return the cache of this key under ``root``, made where it is not there yet.
+        """Return the cache of this key that keeps just these parts under ``root``, made where it is not there yet.
 
         Args:
             root: folder of all caches.
@@ -94,7 +96,8 @@ class CacheFolder:
             step: rows that are computed at once and so must not be parted.
             labels: for people: which teacher, which data.
         """
-        path = root / key.digest[:20]
+        kept = {part.name: {name: v for name, v in part.to_dict().items() if name != "name"} for part in parts}
+        path = root / CacheKey({**key.fields, _KEPT: kept}).digest[:20]
         if not (path / _META).is_file():
             path.mkdir(parents=True, exist_ok=True)
             per_row = max(1, sum(part.bytes_per_image for part in parts))
