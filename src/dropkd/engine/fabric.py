@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 
 from dropkd.errors import ConfigError
 
-__all__ = ["Fabric", "choose_device", "make_fabric"]
+__all__ = ["Fabric", "choose_device", "computes_in_float32", "make_fabric"]
 
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -62,3 +62,8 @@ def make_fabric(device: torch.device, precision: str) -> Fabric:
         # Fabric advises on tensor cores and interconnects whenever it is made; that is no news for our users.
         warnings.simplefilter("ignore")
         return Fabric(accelerator=device.type, devices=devices, precision=_PRECISIONS[precision])  # type: ignore[arg-type]
+
+
+def computes_in_float32(fabric: Fabric) -> bool:
+    """Return whether a network's answers are the same inside :meth:`Fabric.autocast` and outside."""
+    return str(fabric._precision.precision) == _PRECISIONS["32"]

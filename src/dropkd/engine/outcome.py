@@ -18,6 +18,7 @@ import torch
 
 from dropkd.data import Split
 from dropkd.engine.evaluation import Answers, answer_split, score_answers
+from dropkd.engine.fabric import computes_in_float32
 from dropkd.engine.imbalance import is_imbalanced
 from dropkd.engine.job import Job
 from dropkd.engine.pool import record_pool
@@ -75,6 +76,7 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
     load_weights(selected.model, training.folder / "student.safetensors")
     teacher = job.distiller.teacher
     last_scores: dict[str, Any] = {"epoch": training.position.epoch - 1}
+    is_last = training.position.best_epoch == last_scores["epoch"]
     splits: dict[str, Any] = {}
     experts_scores: dict[str, Any] = {}
 
@@ -91,8 +93,9 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
             if split is None:
                 continue
             knows_classes = teacher is not None and teacher.shapes.logits == len(job.data.classes)
-            experts = None
-            if teacher is not None and knows_classes:
+            # It may have been asked already, in the way that it is asked here.
+            experts = training.val_teacher if name == "val" and computes_in_float32(job.fabric) else None
+            if experts is None and teacher is not None and knows_classes:
                 asked = ("float32", name, id(teacher), id(job.data), job.config.training.batch_size)
                 experts = job.shared.remember(asked, partial(answer, teacher, split))
             judged = answer(selected, split)
@@ -101,7 +104,8 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
             if experts is not None:
                 experts_scores[name] = score_answers(experts)
             del judged
-            last_scores[name] = score_answers(answer(last, split), experts)
+            # The same weights have the same answers.
+            last_scores[name] = splits[name] if is_last else score_answers(answer(last, split), experts)
             del experts
     relabelled = write_relabelled(training.folder, job.data.train)
     metrics = {
