@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -123,10 +124,11 @@ def _measure(teacher: Network, data: ImageData) -> float:
     return float(score_answers(answers)["map" if data.multi_label else "accuracy"])
 
 
-def check_teacher(job: Job, observer: Observer) -> Answers | None:
-    """Return the teacher's answers to the validation images, having judged it by them.
+def check_teacher(job: Job, observer: Observer) -> Callable[[], Answers] | None:
+    """Judge the teacher, and return what gives its answers to the validation images; None where they are of no use.
 
-    Where there are fewer than a thousand it is judged by as many training images beside them.
+    It is judged by about a thousand validation images, and where there are fewer by as many training images beside
+    them: to ask about all of a large split would take a tenth of the first epoch before its first step.
 
     Raises:
         TrainingError: the teacher is near chance or has another class order, and ``teacher_check`` is ``stop``.
@@ -134,37 +136,47 @@ def check_teacher(job: Job, observer: Observer) -> Answers | None:
     teacher = job.distiller.teacher
     if teacher is None:
         return None
-    val, phase = job.data.val, "Checking the teacher"
-
-    def ask(split: Split, name: str) -> Answers:
-        def answer() -> Answers:
-            with job.fabric.autocast():
-                loader = job.eval_loader(split, teacher)
-                return answer_split(teacher, loader, job.fabric.device, progress=partial(observer.on_phase, phase))
-
-        return job.shared.remember((name, *_describe_asking(job, teacher)), answer)
-
-    answers = ask(val, "validation") if val is not None else None
     if teacher.shapes.logits != len(job.data.classes):
         observer.on_warning(
             f"The teacher's {teacher.shapes.logits} classes are not the data's {len(job.data.classes)}, so its "
             "accuracy can't be measured; only features are distilled."
         )
         return None
-    if job.config.teacher_check == "off":
-        # Nothing hangs on it, and a large teacher takes its time over a thousand images.
-        return answers
-    judged, where = answers, "validation"
-    if judged is None or len(judged.target) < _CHECK_IMAGES:
-        # Too few to tell knowledge from luck: training images help, which the student has not seen yet either.
-        more = ask(job.data.train.sample(_CHECK_IMAGES), "training sample")
-        parts = [part for part in (judged, more) if part is not None]
-        judged = Answers(torch.cat([p.logits for p in parts]), torch.cat([p.target for p in parts]))
-        where = "training and validation" if answers is not None else "training"
-    problem = _judge(judged, job, teacher, where, observer)
-    if problem is not None:
-        observer.on_warning(require_teacher(problem, job.config.teacher_check))
-    return answers
+    progress, val = partial(observer.on_phase, "Checking the teacher"), job.data.val
+    # With nothing that hangs on it, a large teacher need not take its time over a thousand images.
+    if job.config.teacher_check != "off":
+        problem = _judge(*_ask_some(job, teacher, progress), job, teacher, observer)
+        if problem is not None:
+            observer.on_warning(require_teacher(problem, job.config.teacher_check))
+    return None if val is None else partial(_ask, job, teacher, val, "validation")
+
+
+def _ask_some(job: Job, teacher: Network, progress: Callable[[int, int], None]) -> tuple[Answers, str]:
+    """Return the teacher's answers to some images, and which ones they are."""
+    val, parts = job.data.val, []
+    # Up to twice as many are asked about at once, since all of them will be.
+    if val is not None and len(val) > 2 * _CHECK_IMAGES:
+        return _ask(job, teacher, val.sample(_CHECK_IMAGES), "validation sample", progress), "validation"
+    if val is not None:
+        parts.append(_ask(job, teacher, val, "validation", progress))
+        if len(val) >= _CHECK_IMAGES:
+            return parts[0], "validation"
+    # Too few to tell knowledge from luck: training images help, which the student has not seen yet either.
+    parts.append(_ask(job, teacher, job.data.train.sample(_CHECK_IMAGES), "training sample", progress))
+    where = "training and validation" if val is not None else "training"
+    return Answers(torch.cat([p.logits for p in parts]), torch.cat([p.target for p in parts])), where
+
+
+def _ask(
+    job: Job, teacher: Network, split: Split, name: str, progress: Callable[[int, int], None] | None = None
+) -> Answers:
+    """Return the teacher's answers to some images, in the run's precision."""
+
+    def answer() -> Answers:
+        with job.fabric.autocast():
+            return answer_split(teacher, job.eval_loader(split, teacher), job.fabric.device, progress=progress)
+
+    return job.shared.remember((name, *_describe_asking(job, teacher)), answer)
 
 
 def _describe_asking(job: Job, teacher: Network) -> tuple[object, ...]:
@@ -173,7 +185,7 @@ def _describe_asking(job: Job, teacher: Network) -> tuple[object, ...]:
     return id(teacher), id(job.data), training.precision, training.batch_size, job.fabric.device
 
 
-def _judge(answers: Answers, job: Job, teacher: Network, where: str, observer: Observer) -> str | None:
+def _judge(answers: Answers, where: str, job: Job, teacher: Network, observer: Observer) -> str | None:
     """Say how good the teacher is on these images, and return what is wrong with it."""
     images = f"{len(answers.target):,} {where} images"
     if not answers.multi_label:

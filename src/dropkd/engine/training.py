@@ -72,7 +72,7 @@ class Training:
         finetuning: what of them is trained when, and at which rate.
         train_loader: the training images.
         val_loader: the validation images, which pick the epoch; without them the last one is kept.
-        val_teacher: the teacher's answers to them, or None.
+        val_teacher: gives the teacher's answers to them, asked for once an epoch; or None.
         fabric: device and precision.
         observer: who is told.
         data_sha256: fingerprint of the training images, so that a run is not resumed on others.
@@ -88,7 +88,7 @@ class Training:
         finetuning: FineTuning,
         train_loader: TrainLoader | MixedLoader,
         val_loader: EvalLoader | None,
-        val_teacher: Answers | None,
+        val_teacher: Callable[[], Answers] | None,
         fabric: Fabric,
         observer: Observer,
         data_sha256: str,
@@ -233,7 +233,8 @@ class Training:
         self.tally.check_finite()
         val = None
         if self.val_loader is not None:
-            val = score_answers(self.answer(self.judged, self.val_loader), self.val_teacher)
+            teacher = None if self.val_teacher is None else self.val_teacher()
+            val = score_answers(self.answer(self.judged, self.val_loader), teacher)
         is_best = position.prefers(val, self.config.training.select_by)
         if is_best:
             position.best_epoch, position.best_val = position.epoch, val
