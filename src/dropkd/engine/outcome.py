@@ -94,8 +94,10 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
                 continue
             knows_classes = teacher is not None and teacher.shapes.logits == len(job.data.classes)
             # It may have been asked already, in the way that it is asked here.
-            experts = training.val_teacher if name == "val" and computes_in_float32(job.fabric) else None
-            if experts is None and teacher is not None and knows_classes:
+            experts = None
+            if name == "val" and training.val_teacher is not None and computes_in_float32(job.fabric):
+                experts = training.val_teacher()
+            elif teacher is not None and knows_classes:
                 asked = ("float32", name, id(teacher), id(job.data), job.config.training.batch_size)
                 experts = job.shared.remember(asked, partial(answer, teacher, split))
             judged = answer(selected, split)
