@@ -19,10 +19,12 @@ PUBLIC = {
     "DropKDError",
     "Observer",
     "Run",
+    "RunGroup",
     "check_data",
     "create_model",
     "data",
     "distill",
+    "distill_many",
     "evaluate",
     "export_run",
     "functional",
@@ -32,6 +34,7 @@ PUBLIC = {
     "metrics",
     "models",
     "resume",
+    "resume_many",
     "train",
 }
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from dropkd.engine.observer import Observer
     from dropkd.errors import DropKDError
     from dropkd.export import export_run
+    from dropkd.group import RunGroup
+    from dropkd.many import distill_many, resume_many
     from dropkd.models import create_model, load_weights
     from dropkd.run import Run
 
@@ -27,10 +29,12 @@ __all__ = [
     "DropKDError",
     "Observer",
     "Run",
+    "RunGroup",
     "check_data",
     "create_model",
     "data",
     "distill",
+    "distill_many",
     "evaluate",
     "export_run",
     "functional",
@@ -40,6 +44,7 @@ __all__ = [
     "metrics",
     "models",
     "resume",
+    "resume_many",
     "train",
 ]
 
@@ -54,14 +59,17 @@ _HOMES = {
     "DropKDError": "dropkd.errors",
     "Observer": "dropkd.engine.observer",
     "Run": "dropkd.run",
+    "RunGroup": "dropkd.group",
     "check_data": "dropkd.data.check",
     "create_model": "dropkd.models",
     "distill": "dropkd.api",
+    "distill_many": "dropkd.many",
     "evaluate": "dropkd.api",
     "export_run": "dropkd.export",
     "load_config": "dropkd.config",
     "load_weights": "dropkd.models",
     "resume": "dropkd.api",
+    "resume_many": "dropkd.many",
     "train": "dropkd.api",
 }
 

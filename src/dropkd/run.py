@@ -14,7 +14,6 @@ from torch import nn
 
 from dropkd.config import Config, load_config
 from dropkd.data import EvalLoader, Split
-from dropkd.data.loaders import FrameChange
 from dropkd.engine.evaluation import answer_split
 from dropkd.engine.journal import read_journal
 from dropkd.engine.outcome import read_metrics
@@ -67,6 +66,8 @@ class Run:
         path = Path(folder)
         if not path.is_dir():
             raise RunError(f"There is no run folder {str(folder)!r}.")
+        if (path / "group.yaml").is_file():
+            raise RunError(f"{str(folder)!r} is a group of runs. Name one of the run folders in it.")
         if not (path / "config.yaml").is_file():
             raise RunError(f"{str(folder)!r} is no run folder: it has no config.yaml.")
         return cls(path)
@@ -162,9 +163,7 @@ class Run:
         return found
 
 
-def frame_loader(
-    network: Network, split: Split, *, batch_size: int = 64, workers: int = 0, change: FrameChange | None = None
-) -> EvalLoader:
-    """Return a loader of the frames that a network wants in evaluation, each changed by ``change`` if one is given."""
+def frame_loader(network: Network, split: Split, *, batch_size: int = 64, workers: int = 0) -> EvalLoader:
+    """Return a loader of the frames that a network wants in evaluation."""
     size = evaluation_frame(network.spec.image_size, network.spec.crop_fraction)
-    return EvalLoader(split, size=size, batch_size=batch_size, workers=workers, change=change)
+    return EvalLoader(split, size=size, batch_size=batch_size, workers=workers)

@@ -1,6 +1,7 @@
 """The command line: parse, call the public API, print.
 
-Exit codes: 0, 2 for the user's mistake, 1 for ours, 128 plus the signal for a run that was stopped.
+Exit codes: 0, 2 for the user's mistake, 1 for ours or where runs of a group failed, 128 plus the signal for a run
+that was stopped.
 """
 
 from __future__ import annotations

@@ -32,7 +32,9 @@ __all__ = [
     "ProbeEpochs",
     "Sampling",
     "Seed",
+    "Seeds",
     "Set",
+    "SideBySide",
     "SkipUnreadable",
     "TeacherCheck",
     "Threads",
@@ -41,6 +43,7 @@ __all__ = [
     "Workers",
     "assemble_config",
     "parse_image_size",
+    "read_side_by_side",
 ]
 
 _RUN, _TRAIN, _MACHINE = "The run", "Training", "The machine"
@@ -96,6 +99,26 @@ Set = Annotated[
 Seed = Annotated[
     int | None,
     typer.Option("--seed", metavar="N", help="Seed of every random number. Default: 0.", rich_help_panel=_RUN),
+]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds",
+        metavar="0-4|0,3,7",
+        help="A run with each of these seeds. The first one is also that of the random views and of the validation "
+        "images, which all runs share.",
+        rich_help_panel=_RUN,
+        show_default=False,
+    ),
+]
+SideBySide = Annotated[
+    str,
+    typer.Option(
+        "--side-by-side",
+        metavar="auto|off",
+        help="Train runs that see the same batches together, as far as the memory goes. The numbers are the same.",
+        rich_help_panel=_RUN,
+    ),
 ]
 Baseline = Annotated[
     bool | None,
@@ -311,6 +334,17 @@ def parse_image_size(text: str | None) -> int | list[int] | str | None:
         return text
     numbers = [int(side) for side in sides]
     return numbers[0] if len(numbers) == 1 else numbers
+
+
+def read_side_by_side(word: str) -> bool:
+    """Return whether runs may be trained together.
+
+    Raises:
+        ConfigError: another word.
+    """
+    if word not in ("auto", "off"):
+        raise ConfigError(f"--side-by-side must be auto or off, got {word!r}.")
+    return word == "auto"
 
 
 def assemble_config(parameters: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None) -> Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,6 +25,16 @@ __all__ = ["Progress", "describe_epoch"]
 
 # Without a terminal there is no bar; a line this often says that the run is alive.
 _SECONDS_BETWEEN_LINES = 30.0
+
+
+@dataclass(frozen=True)
+class _Training:
+    """A training that goes on: what it is called, and where and when it began to be watched."""
+
+    title: str
+    epochs: int
+    first_step: int
+    started: float
 
 
 class Progress(Observer):
@@ -47,8 +58,9 @@ class Progress(Observer):
         )
         self._tasks: dict[str, TaskID] = {}
         self._phases: dict[str, tuple[float, int]] = {}
-        self._title, self._epochs = "training", 0
-        self._first_step, self._started, self._spoke = 0, 0.0, 0.0
+        self._trainings: dict[str | None, _Training] = {}
+        self._run: str | None = None
+        self._spoke = 0.0
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -67,26 +79,31 @@ class Progress(Observer):
         """Print a line that stands out."""
         self.console.print(Text.assemble(("warning: ", "bold yellow"), text), soft_wrap=True)
 
+    def on_run(self, *, name: str, number: int, total: int) -> None:
+        """Note whose events these are: of a group's runs several may take turns."""
+        self._run = name
+
     def on_rates(self, rows: Sequence[RateRow], by: str) -> None:
         """Print what is trained when, and at which rate."""
         print_rates(rows, by)
 
     def on_start(self, *, title: str, epochs: int, steps_per_epoch: int, first_step: int) -> None:
         """Open the bar of a training."""
-        self._title, self._epochs = title, epochs
-        self._first_step, self._started = first_step, time.monotonic()
-        self._spoke = self._started
-        self._show("training", title, first_step, epochs * steps_per_epoch)
+        self._spoke = time.monotonic()
+        training = _Training(self._run or title, epochs, first_step, self._spoke)
+        self._trainings[self._run] = training
+        self._show(f"training {training.title}", training.title, first_step, epochs * steps_per_epoch)
 
     def on_step(self, *, epoch: int, step: int, total_steps: int, loss: float, images_per_second: float) -> None:
         """Move the bar, or without a terminal print a line now and then."""
-        detail = f"epoch {epoch + 1}/{self._epochs}  loss {loss:.3f}  {images_per_second:,.0f} images/s"
-        self._show("training", self._title, step, total_steps, detail)
+        training = self._trainings[self._run]
+        detail = f"epoch {epoch + 1}/{training.epochs}  loss {loss:.3f}  {images_per_second:,.0f} images/s"
+        self._show(f"training {training.title}", training.title, step, total_steps, detail)
         now = time.monotonic()
         if not self.console.is_terminal and now - self._spoke >= _SECONDS_BETWEEN_LINES:
             self._spoke = now
-            left = (now - self._started) / max(1, step - self._first_step) * (total_steps - step)
-            self.console.print(f"{self._title}  step {step}/{total_steps}  {detail}  {say_time(left)} left")
+            left = (now - training.started) / max(1, step - training.first_step) * (total_steps - step)
+            self.console.print(f"{training.title}  step {step}/{total_steps}  {detail}  {say_time(left)} left")
 
     def on_phase(self, name: str, done: int, total: int) -> None:
         """Move the bar of something that is not training, or without a terminal print a line now and then."""
@@ -103,11 +120,14 @@ class Progress(Observer):
     def on_epoch(self, record: dict[str, Any]) -> None:
         """Print an epoch's figures."""
         self._spoke = time.monotonic()
-        self.console.print(describe_epoch(record, self._title, self._epochs), soft_wrap=True)
+        training = self._trainings[self._run]
+        self.console.print(describe_epoch(record, training.title, training.epochs), soft_wrap=True)
 
     def on_end(self, metrics: dict[str, Any]) -> None:
         """Take the training's bar away."""
-        self._hide("training")
+        training = self._trainings.pop(self._run, None)
+        if training is not None:
+            self._hide(f"training {training.title}")
 
     def _show(self, key: str, text: str, done: int, total: int, detail: str = "") -> None:
         if self._bars.disable:

@@ -36,44 +36,22 @@ def evaluate(
         str | None,
         typer.Option("--split", metavar="NAME", help="Only train, val or test. Default: val and test."),
     ] = None,
-    teacher: Annotated[
-        bool,
-        typer.Option(
-            "--teacher",
-            help="Ask the teacher too, for the figures beside it. What the run kept of its answers is used unasked.",
-        ),
-    ] = False,
-    tta: Annotated[bool, typer.Option("--tta", help="Show each image also mirrored, and average.")] = False,
-    corruptions: Annotated[
-        bool,
-        typer.Option("--corruptions", help="Judge it on images spoilt in 15 ways at 5 strengths as well: slow."),
-    ] = False,
-    kept: Annotated[
-        bool,
-        typer.Option("--kept", help="Compute from the answers in predictions.parquet, without network and images."),
-    ] = False,
     batch_size: _BatchSize = 64,
     device: Device = None,
     workers: Workers = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON instead of tables: all figures, classes and calibration.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure a run's student on images with labels.
 
-    Each figure has a 95 % interval, from drawing the images again and again; seeds are not in it.
-
     Examples:
       dropkd evaluate runs/first
-      dropkd evaluate runs/first other-photos --teacher --json
-      dropkd evaluate runs/first --kept
+      dropkd evaluate runs/first other-photos --json
       dropkd evaluate runs/faces raf-db/compound --task compound
     """
     from dropkd import api
     from dropkd.cli.console import errors, output
     from dropkd.cli.progress import Progress
-    from dropkd.cli.score_tables import print_compound_scores, print_scores
-    from dropkd.engine.outcome import read_metrics
+    from dropkd.cli.tables import print_compound_scores, print_scores
 
     with Progress(errors) as progress:
         scores = api.evaluate(
@@ -81,10 +59,6 @@ def evaluate(
             data,
             split=split,
             task=task,
-            teacher=teacher,
-            mirrored=tta,
-            corruptions=corruptions,
-            kept=kept,
             batch_size=batch_size,
             device=device or "auto",
             workers=workers or 0,
@@ -95,7 +69,7 @@ def evaluate(
     elif task == "compound":
         print_compound_scores(scores, title=str(run))
     else:
-        print_scores(scores, title=str(run), classes=read_metrics(run).get("classes"))
+        print_scores(scores, title=str(run))
 
 
 def predict(
@@ -136,7 +110,7 @@ def predict(
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Folders of one run or of several.", show_default=False),
+        typer.Argument(metavar="RUN...", help="Folders of one run, of several, or of a group.", show_default=False),
     ],
     output_file: Annotated[
         Path | None,
@@ -144,7 +118,8 @@ def report(
             "--output",
             "-o",
             metavar="FILE.html",
-            help="The page. Default: report.html in the run folder; comparison.html for several runs.",
+            help="The page. Default: report.html in the run folder; comparison.html for several runs, in the folder of "
+            "a group.",
         ),
     ] = None,
 ) -> None:
@@ -153,15 +128,18 @@ def report(
     Examples:
       dropkd report runs/first
       dropkd report runs/plain runs/kd runs/dropkd --output comparison.html
+      dropkd report runs/group
     """
     from dropkd import report as pages
     from dropkd.cli.tables import print_line
     from dropkd.files import write_bytes
 
-    if len(runs) > 1:
-        page = pages.write_comparison(runs, output_file or Path("comparison.html"))
+    folders = [folder for run in runs for folder in pages.list_run_folders(run)]
+    if len(folders) > 1:
+        place = runs[0] if len(runs) == 1 else Path()
+        page = pages.write_comparison(folders, output_file or place / "comparison.html")
     else:
-        page = pages.write_run_report(runs[0])
+        page = pages.write_run_report(folders[0])
         if output_file is not None:
             write_bytes(output_file, page.read_bytes())
             page = output_file

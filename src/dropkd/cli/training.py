@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dropkd.cli import options as flags
+from dropkd.cli.groups import assemble_members, go_on_with_group, is_group_asked, run_group
 from dropkd.config import Config
 from dropkd.errors import ConfigError
 
@@ -88,7 +89,13 @@ def distill(
         ),
     ] = None,
     student: Annotated[
-        str | None, typer.Option("--student", metavar="NAME", help="Network to train; see `dropkd models`.")
+        list[str] | None,
+        typer.Option(
+            "--student",
+            metavar="NAME",
+            help="Network to train; see `dropkd models`. Can be given often: a group of runs.",
+            show_default=False,
+        ),
     ] = None,
     method: Annotated[
         str | None,
@@ -100,6 +107,8 @@ def distill(
     config: flags.ConfigFile = None,
     set_: flags.Set = None,
     seed: flags.Seed = None,
+    seeds: flags.Seeds = None,
+    side_by_side: flags.SideBySide = "auto",
     baseline: flags.Baseline = None,
     epochs: flags.Epochs = None,
     batch_size: flags.BatchSize = None,
@@ -125,7 +134,8 @@ def distill(
 ) -> None:
     """Train a small student that learns from a teacher.
 
-    The teacher's accuracy on your images is measured before the first step.
+    The teacher's accuracy on your images is measured before the first step. Several students or seeds make a group of
+    runs, whose teacher is asked once about each picture; the same command again goes on with what is not finished.
 
     Examples:
       dropkd distill photos --teacher runs/teacher --student resnet18
@@ -134,28 +144,43 @@ def distill(
       dropkd distill photos -t runs/teacher --student resnet18 --set method.width=64
       dropkd distill photos -t runs/teacher --student resnet18 --unlabelled more-photos
       dropkd distill photos -t runs/teacher --student resnet18 --teacher-cache --views 8
+      dropkd distill photos -t runs/teacher --student resnet18 --student mobilenetv2_100 --seeds 0-4
     """
+    defaults = {"method.name": "dropkd"}
+    if is_group_asked(context.params):
+        configs = assemble_members(context.params, defaults)
+        _require_teacher(next(iter(configs.values())))
+        together = flags.read_side_by_side(side_by_side)
+        run_group(configs, output, side_by_side=together, overwrite=overwrite, dry_run=dry_run)
+        return
+    settings = flags.assemble_config({**context.params, "student": next(iter(student or ()), None)}, defaults=defaults)
+    _require_teacher(settings)
+    run_config(settings, overwrite=overwrite, dry_run=dry_run)
+
+
+def _require_teacher(settings: Config) -> None:
     from dropkd.methods.registry import method_class
 
-    settings = flags.assemble_config(context.params, defaults={"method.name": "dropkd"})
     if settings.teacher is None and method_class(settings.method.name).teacher_reads:
         raise ConfigError(
             "--teacher is missing: the network to learn from. Give a model's name, NAME:CHECKPOINT, or the folder "
             f"of an earlier run, e.g. one that `dropkd train {settings.data.path} --model NAME` wrote."
         )
-    run_config(settings, overwrite=overwrite, dry_run=dry_run)
 
 
 def resume(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run that was stopped.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or a group of runs, that was stopped.")],
 ) -> None:
-    """Go on with a run that was stopped, as if it had not been.
+    """Go on with a run that was stopped, as if it had not been, or with all that is left of a group.
 
     The result is bit for bit that of the uninterrupted run.
 
     Example:
       dropkd resume runs/first
     """
+    if (run / "group.yaml").is_file():
+        go_on_with_group(run)
+        return
     from dropkd import api
     from dropkd.cli.progress import Progress
     from dropkd.cli.tables import print_outcome

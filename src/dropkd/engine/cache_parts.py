@@ -70,11 +70,7 @@ def _name_fields(parts: Iterable[Part]) -> set[str]:
 def try_method(job: Job, sample: LoadedBatch) -> Trial:
     """Return what the method reads of its teacher, and what the teacher costs."""
     config, distiller = job.config.cache, job.distiller
-    with FlopCounterMode(display=False) as counter:
-        answer, seconds = _time_teacher(job, sample)
-    if seconds < _WARM_SECONDS:
-        # The first answer of a process is slow.
-        answer, seconds = _time_teacher(job, sample)
+    answer, macs, seconds = _measure_teacher(job, sample)
     images = sample.images.to(job.fabric.device)
     was_training = distiller.training
     distiller.eval()
@@ -99,7 +95,26 @@ def try_method(job: Job, sample: LoadedBatch) -> Trial:
             shape = tuple(tensors[name].shape[1:])
             channels = config.channels if config.channels is not None and config.channels < shape[0] else None
             parts.append(Part(name, shape, Encoding(config.number, None if use == shape[1:] else use, channels)))
-    return Trial(tuple(parts), counter.get_total_flops() / 2 / len(images), seconds / len(images))
+    return Trial(tuple(parts), macs / len(images), seconds / len(images))
+
+
+def _measure_teacher(job: Job, sample: LoadedBatch) -> tuple[Outputs, float, float]:
+    """Return the teacher's answer to a few images, its multiply-adds and its seconds; asked once by runs alike."""
+
+    def measure() -> tuple[Outputs, float, float]:
+        with FlopCounterMode(display=False) as counter:
+            answer, seconds = _time_teacher(job, sample)
+        if seconds < _WARM_SECONDS:
+            # The first answer of a process is slow.
+            answer, seconds = _time_teacher(job, sample)
+        return answer, counter.get_total_flops() / 2, seconds
+
+    method, config = job.distiller.method, job.config
+    asked = (
+        id(job.distiller.teacher), id(job.data), job.view_size, repr(job.recipe), config.view_seed, method.views,
+        config.training.precision, frozenset(method.teacher_reads), len(sample.images),
+    )  # fmt: skip
+    return job.shared.remember(("sample", *asked), measure)
 
 
 def _time_teacher(job: Job, sample: LoadedBatch) -> tuple[Outputs, float]:

@@ -37,7 +37,7 @@ from dropkd.teacher_cache.building import split_answer
 from dropkd.teacher_cache.covering import fit_to_need
 from dropkd.teacher_cache.encoding import decode_part, encode_part
 
-__all__ = ["CachedTeacher", "build_for", "make_caches", "open_cache"]
+__all__ = ["CachedTeacher", "build_for", "make_caches", "open_cache", "say_lost"]
 
 
 class CachedTeacher:
@@ -64,8 +64,13 @@ class CachedTeacher:
             return self.reader.read(self.plan.rows.find(batch, step), batch.view.numpy())
         except (DropKDError, OSError) as error:
             self.is_lost = True
-            self.observer.on_warning(_say_lost(error))
+            self.observer.on_warning(say_lost(error))
             return None
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What decides an answer to a batch: runs in which it is the same may share it."""
+        return self.plan.parts, *(reader.cache.path for reader in self.reader.readers)
 
     def describe(self) -> dict[str, Any]:
         """Return for the run's record which cache it was; a view of an image may have several answers."""
@@ -94,12 +99,14 @@ def open_cache(job: Job, loader: TrainLoader | MixedLoader, observer: Observer) 
         sources = make_caches(job, plan, observer)
         template = ask_teacher(job, next(plan.rows.pictures(0, 0, plan.rows.step)))
         reader = _open_reader(job, plan, sources, template.apply(lambda values: values.detach().cpu()))
-        problem = _compare(job, plan, reader)
+        # Runs of one process that read the same caches need not all look.
+        compared = ("compared", plan.parts, plan.views, *(source.cache.path for source in sources))
+        problem = job.shared.remember(compared, partial(_compare, job, plan, reader))
     except (DropKDError, OSError) as error:
         # Numbers that can't be kept stop a run only where keeping them was asked for.
         if isinstance(error, ConfigError) and job.config.cache.mode == "on":
             raise
-        observer.on_warning(_say_lost(error))
+        observer.on_warning(say_lost(error))
         return None
     if problem is not None:
         observer.on_warning(
@@ -181,7 +188,8 @@ def build_for(config: Config, observer: Observer) -> Path:
         raise DataError(_say_unwritable(error)) from error
 
 
-def _say_lost(error: Exception) -> str:
+def say_lost(error: Exception) -> str:
+    """Return in words that a cache can't be had, and what follows."""
     what = _say_unwritable(error) if isinstance(error, OSError) else str(error)
     return f"{what} The run goes on with the teacher itself."
 

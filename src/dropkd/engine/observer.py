@@ -20,6 +20,9 @@ class Observer:
     def on_warning(self, text: str) -> None:
         """Hear one line that the user should not miss."""
 
+    def on_run(self, *, name: str, number: int, total: int) -> None:
+        """Hear that what comes next is of this run of a group, the ``number``-th of ``total``."""
+
     def on_rates(self, rows: Sequence[RateRow], by: str) -> None:
         """Hear what is trained when and at which rate, where that is not all alike, and what orders the layers."""
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TypeVar
 
 from dropkd.config import Config, dump_config
 from dropkd.data import absolute_source
 from dropkd.engine.job import Job
 from dropkd.engine.outcome import describe_environment, write_json
-from dropkd.engine.plan import ResolvedConfig
 from dropkd.errors import RunError
 from dropkd.files import writable_folder, write_text
 from dropkd.models.source_lists import absolute_sources
 
 __all__ = ["check_free", "claim_folder", "free_folder", "with_absolute_paths"]
 
+_Config = TypeVar("_Config", bound=Config)
 
-def with_absolute_paths(config: ResolvedConfig) -> ResolvedConfig:
+
+def with_absolute_paths(config: _Config) -> _Config:
     """Return the configuration with paths that mean the same from any working folder, since a run is resumed later."""
     places = {"path": config.data.path, "unlabelled": config.data.unlabelled}
     named = {key: absolute_source(place) for key, place in places.items() if place is not None}
@@ -54,6 +56,8 @@ def check_free(folder: Path, overwrite: bool) -> None:
         raise RunError(f"--output {str(folder)!r} is a file. Choose a folder.")
     if not any(folder.iterdir()):
         return
+    if (folder / "group.yaml").is_file():
+        raise RunError(f"{str(folder)!r} is a group of runs. Choose another --output for a single one.")
     if not (folder / "config.yaml").is_file():
         raise RunError(
             f"The folder {str(folder)!r} is not empty and no run folder, so it is left as it is. Choose another."

@@ -27,7 +27,7 @@ from dropkd.engine.training import Training
 from dropkd.errors import RunError
 from dropkd.models.teachers.given import Given
 
-__all__ = ["make_training", "resume_run", "start_run", "train_baseline", "train_in_steps"]
+__all__ = ["Steps", "make_training", "resume_run", "start_run", "train_baseline", "train_in_steps"]
 
 _BASELINE = "baseline"
 # Steps of a training, one at each turn; its final numbers at the end.

@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -59,7 +59,7 @@ class Fed:
     labels: Tensor
     index: Tensor
     soft_target: Tensor | None
-    answer: Outputs | None
+    answer: Outputs | None = None
 
 
 class Training:
@@ -199,9 +199,13 @@ class Training:
 
     def prepare(self, batch: LoadedBatch, step: int) -> Fed:
         """Return the ``step``-th batch of an epoch as the networks get it."""
+        return replace(self.place(batch), answer=self.recall(batch, step))
+
+    def place(self, batch: LoadedBatch) -> Fed:
+        """Return a batch on the device, mixed, without the teacher's answer."""
         labels, index = send(batch.target, self.device), send(batch.index, self.device)
         images, target, soft_target = self._mix(batch, labels)
-        return Fed(images, target, labels, index, soft_target, self.recall(batch, step))
+        return Fed(images, target, labels, index, soft_target)
 
     def recall(self, batch: LoadedBatch, step: int) -> Outputs | None:
         """Return the teacher's answer to a batch from disk, None where it is not there (any more)."""
@@ -289,6 +293,12 @@ class Training:
             loss=sum(weighted),
             images_per_second=rate,
         )
+
+    def let_pass(self, seconds: float) -> None:
+        """Leave out a span of time in which others had their turn."""
+        if self._started:
+            self._started += seconds
+            self._stepped += seconds
 
     # What is on disk.
 

@@ -1,1 +1,0 @@
-"""The statistics of evaluation, comparison and reports, on numpy alone."""
