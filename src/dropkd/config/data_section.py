@@ -43,6 +43,10 @@ class DataConfig(Section):
             classes equally often, ``square-root`` in proportion to the square root of their counts.
         skip_unreadable: leave unreadable files out instead of stopping.
         workers: processes that read images; None: by the data.
+        packed: where decoded images are kept, so that each is decoded once and not once an epoch. ``auto`` keeps small
+            ones of one size in memory and others on disk, where they fit; ``memory`` writes none to disk; ``disk``
+            keeps all there, whatever the machine's memory; ``off`` decodes each time. The pixels are the same.
+        packed_gb: how many gigabytes the decoded images of all data sets may take on disk.
         distinct_views: how many random views there are of each image: epoch e shows view e modulo this number (and,
             with mixup, CutMix or uneven sampling, repeats that epoch's order and mixing). None: each epoch has its own.
         view_seed: seed of the views; None: that of the run. Runs that share it and ``split_seed`` share a teacher's
@@ -73,6 +77,8 @@ class DataConfig(Section):
     sampling: Literal["shuffle", "balanced", "square-root"] = "shuffle"
     skip_unreadable: bool = False
     workers: int | None = Field(default=None, ge=0)
+    packed: Literal["auto", "memory", "disk", "off"] = "auto"
+    packed_gb: float = Field(default=10.0, gt=0)
     distinct_views: int | None = Field(default=None, ge=1)
     view_seed: int | None = Field(default=None, ge=0, lt=2**32)
     split_seed: int | None = Field(default=None, ge=0, lt=2**32)

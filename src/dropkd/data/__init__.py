@@ -9,6 +9,7 @@ from dropkd.data.loaders import EvalLoader, TrainLoader
 from dropkd.data.mixed import MixedLoader
 from dropkd.data.named_recipes import default_image_size, recipe
 from dropkd.data.opening import open_data
+from dropkd.data.packing import Packing, drop_pack, keep_pixels
 from dropkd.data.recipes import RECIPE_PARTS, Recipe
 from dropkd.data.rendering import render_view
 from dropkd.data.source import absolute_source
@@ -23,12 +24,15 @@ __all__ = [
     "LoadedBatch",
     "MixedLoader",
     "Pack",
+    "Packing",
     "Recipe",
     "Split",
     "TrainLoader",
     "UnlabelledImages",
     "absolute_source",
     "default_image_size",
+    "drop_pack",
+    "keep_pixels",
     "load_image",
     "open_data",
     "open_unlabelled",

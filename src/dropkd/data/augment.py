@@ -19,7 +19,7 @@ from dropkd.data.geometry import (
     measure_native,
     resized_box,
     shift_into,
-    show_box,
+    show_photo,
 )
 from dropkd.data.noise import add_noise
 from dropkd.data.operations import operate
@@ -136,7 +136,7 @@ class Augmentation:
             interpolation = "bicubic" if draws[_INTERPOLATION][row] < 0.5 else "bilinear"
         if recipe.crop == "resized":
             box = resized_box(measure_native(image), self.size, *numbers)
-            shift_into(out, show_box(image, box, self.size, interpolation), 0, 0, bool(flip))
+            out[:] = show_photo(image, box, self.size, interpolation, bool(flip))
             return
         shift = (int(number) for number in numbers or (0, 0))
         down, right = (_limit(s, n) for s, n in zip(shift, self.size, strict=True))

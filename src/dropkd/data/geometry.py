@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from PIL import Image
 
 from dropkd.data.images import Picture
 from dropkd.data.jpegs import Box, Jpeg
+from dropkd.data.reading import PACK_SIDE
+from dropkd.data.resampling import resample, snap_box
 
 __all__ = [
     "Box",
@@ -17,11 +20,13 @@ __all__ = [
     "Pixels",
     "as_picture",
     "as_pixels",
+    "centre_box",
     "fit_frame",
     "measure_native",
     "resized_box",
     "shift_into",
     "show_box",
+    "show_photo",
 ]
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -40,7 +45,7 @@ def as_pixels(image: Native) -> Pixels:
 def as_picture(image: Native) -> Picture:
     """Return an image as Pillow's."""
     if isinstance(image, Jpeg):
-        return image.decode()
+        image = image.decode()
     return Image.fromarray(image) if isinstance(image, np.ndarray) else image
 
 
@@ -62,7 +67,7 @@ def fit_frame(image: Native, size: tuple[int, int], interpolation: str = "biline
     native = measure_native(image)
     if native == size:
         return as_pixels(image)
-    return show_box(image, _centre_box(native, size), size, interpolation)
+    return show_box(image, centre_box(native, size), size, interpolation)
 
 
 def show_box(image: Native, box: Box, size: tuple[int, int], interpolation: str = "bilinear") -> Pixels:
@@ -70,6 +75,24 @@ def show_box(image: Native, box: Box, size: tuple[int, int], interpolation: str 
     if isinstance(image, Jpeg):
         image, box = image.take(box, size)
     return as_pixels(as_picture(image).resize(size[::-1], _FILTERS[interpolation], box=box))
+
+
+def show_photo(image: Native, box: Box, size: tuple[int, int], interpolation: str, mirror: bool) -> Pixels:
+    """Return a part of an image at ``size`` (height, width), perhaps mirrored.
+
+    Of a large image it is the part nearest to ``box`` that has whole pixels for edges, which takes a quarter of the
+    time; a small one, which may be packed, is shown by :func:`show_box`.
+    """
+    native = measure_native(image)
+    if max(native) <= PACK_SIDE:
+        shown = show_box(image, box, size, interpolation)
+        return shown[:, ::-1] if mirror else shown
+    if isinstance(image, Jpeg):
+        # Whole pixels of the picture that it will be decoded to.
+        image, box = image.take(snap_box(native, box, image.choose_scale(box, size)), size)
+        native = measure_native(image)
+    left, upper, right, lower = (int(edge) for edge in snap_box(native, box, 1))
+    return resample(as_pixels(image)[upper:lower, left:right], size, interpolation, mirror)
 
 
 def resized_box(
@@ -96,13 +119,20 @@ def resized_box(
 def shift_into(out: Pixels, frame: Pixels, down: int, right: int, mirror: bool) -> None:
     """Write a frame, shifted by whole pixels and perhaps mirrored, into ``out``, which comes black."""
     height, width = frame.shape[:2]
+    out, frame = _by_pixel(out), _by_pixel(frame)
     source = frame[:, ::-1] if mirror else frame
     out[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)] = source[
         max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)
     ]
 
 
-def _centre_box(native: tuple[int, int], size: tuple[int, int]) -> Box:
+def _by_pixel(image: Pixels) -> NDArray[Any]:
+    """Return (H, W) items of three bytes: numpy mirrors those in half the time that it takes for single bytes."""
+    return (image if image.strides[-1] == 1 else np.ascontiguousarray(image)).view("V3")[..., 0]
+
+
+def centre_box(native: tuple[int, int], size: tuple[int, int]) -> Box:
+    """Return the largest centred part of an image with the shape of ``size``; both are height and width."""
     height, width = native
     scale = min(height / size[0], width / size[1])
     # Rounding must not reach past the border.

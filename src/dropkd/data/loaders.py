@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,21 +12,22 @@ from numpy.typing import NDArray
 from dropkd.data.augment import Augmentation
 from dropkd.data.batches import Batches, LoadedBatch, Renderer
 from dropkd.data.geometry import Native, fit_frame
-from dropkd.data.images import Picture
-from dropkd.data.jpegs import EVALUATION_PIXELS, TRAINING_PIXELS, Jpeg, read_picture
+from dropkd.data.jpegs import EVALUATION_PIXELS, TRAINING_PIXELS
 from dropkd.data.labels import Targets
 from dropkd.data.nearness import find_nearness
 from dropkd.data.reading import PACK_BYTES
 from dropkd.data.recipes import Recipe
 from dropkd.data.sampling import EpochOrder
+from dropkd.data.sources import KeptImages, StoredImages
 from dropkd.data.split import Pack, Split
-from dropkd.data.stores import ImageStore
 from dropkd.errors import ConfigError, DataError, DropKDError
 
 __all__ = ["EvalLoader", "Step", "TrainLoader", "choose_source"]
 
 # An epoch, the numbers of the images of one step, and how often each was shown before in this epoch.
 Step = tuple[int, NDArray[np.int64], NDArray[np.int64]]
+
+Source = StoredImages | KeptImages | Pack
 
 
 class TrainLoader:
@@ -184,29 +183,15 @@ class _Frames:
         return out
 
 
-@dataclass(frozen=True)
-class _Stored:
-    """Images that are decoded each time they are asked for."""
-
-    store: ImageStore
-    paths: tuple[Path, ...]
-    pixels: int
-
-    def __getitem__(self, index: int) -> Picture | Jpeg:
-        return read_picture(partial(self.store.read, index), str(self.paths[index]), self.pixels)
-
-
 class _Renderer(Renderer):
     """Makes the batch of a step of one split."""
 
-    def __init__(
-        self, source: _Stored | Pack, targets: Targets, augmentation: Augmentation | _Frames, first: int = 0
-    ) -> None:
+    def __init__(self, source: Source, targets: Targets, augmentation: Augmentation | _Frames, first: int = 0) -> None:
         self.source = source
         self.targets = targets
         self.augmentation = augmentation
         self.first = first
-        self.decodes = isinstance(source, _Stored)
+        self.decodes = not isinstance(source, Pack)
 
     def __getitem__(self, step: Step) -> LoadedBatch | DropKDError:
         epoch, index, repeat = step
@@ -229,13 +214,15 @@ def choose_source(
     interpolation: str = "bilinear",
     *,
     pixels: int = TRAINING_PIXELS,
-) -> _Stored | Pack:
+) -> Source:
     """Return the packed images, at the frame's size already where one is given and memory allows.
 
-    Those that are not packed are decoded as finely as ``pixels`` asks for, see :class:`Jpeg`.
+    Those that are not packed are decoded as finely as ``pixels`` asks for, see :class:`Jpeg`: each time, or once where
+    their pixels are kept on disk.
     """
     if split.pack is None:
-        return _Stored(split.images, split.paths, pixels)
+        stored = StoredImages(split.images, split.paths, pixels)
+        return stored if split.kept is None else KeptImages(stored, split.kept, split.contents)
     native = split.pack.array.shape[1:3]
     if frame is None or frame == native or len(split) * frame[0] * frame[1] * 3 > PACK_BYTES:
         return split.pack

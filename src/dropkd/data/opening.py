@@ -119,6 +119,7 @@ def make_split(name: str, listing: Listing, readings: Readings, rows: NDArray[np
     """Return these images of a listing as a split."""
     paths = tuple(listing.paths[i] for i in rows)
     digests = tuple(readings.digests[i] for i in rows)
-    pack = None if readings.pixels is None else Pack(readings.pixels, rows)
+    pack = None if readings.pixels is None else Pack(readings.pixels, rows, listing.pixels is None)
     store = take_rows(listing.store, rows)
-    return Split(name, paths, listing.target[rows], listing.classes, listing.root, digests, pack, store)
+    sizes = readings.sizes[rows]
+    return Split(name, paths, listing.target[rows], listing.classes, listing.root, digests, pack, store, sizes)

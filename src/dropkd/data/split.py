@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropkd.data.labels import Targets, count_labels
+from dropkd.data.sources import KeptRows
 from dropkd.data.stores import FileStore, ImageStore, take_rows
 
 __all__ = ["ImageData", "Pack", "Split"]
@@ -23,10 +24,12 @@ class Pack:
     Args:
         array: (N, H, W, 3) uint8, RGB.
         rows: (n,) the row of each image of the split.
+        has_files: whether the images can be read again from what they came from; else they are here alone.
     """
 
     array: NDArray[np.uint8]
     rows: NDArray[np.int64]
+    has_files: bool = False
 
     @cached_property
     def digests(self) -> tuple[bytes, ...]:
@@ -54,6 +57,8 @@ class Split:
             needed.
         pack: the decoded images where they are small and of one size, else None.
         store: what the images are read from where they are no files of their own, else None; ``paths`` are names then.
+        sizes: (N, 2) heights and widths of the images as they are seen; None where nobody has looked.
+        kept: where their decoded pixels are kept on disk, None where they are not.
     """
 
     name: str
@@ -64,6 +69,8 @@ class Split:
     digests: tuple[bytes, ...] = ()
     pack: Pack | None = None
     store: ImageStore | None = None
+    sizes: NDArray[np.int64] | None = None
+    kept: KeptRows | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -102,8 +109,10 @@ class Split:
             paths=tuple(self.paths[i] for i in rows),
             targets=self.targets[rows],
             digests=tuple(self.digests[i] for i in rows) if self.digests else (),
-            pack=None if self.pack is None else Pack(self.pack.array, self.pack.rows[rows]),
+            pack=None if self.pack is None else replace(self.pack, rows=self.pack.rows[rows]),
             store=take_rows(self.store, rows),
+            sizes=None if self.sizes is None else self.sizes[rows],
+            kept=None if self.kept is None else self.kept.take(rows),
         )
 
     def sample(self, images: int) -> Split:

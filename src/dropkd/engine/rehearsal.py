@@ -66,7 +66,7 @@ class DryRun:
 
 def rehearse(config: Config, observer: Observer) -> DryRun:
     """Build a run, time a few of its steps and estimate what it will take."""
-    job = prepare_job(config, observer)
+    job = prepare_job(config, observer, keeps_pixels=False)
     with tempfile.TemporaryDirectory() as scratch:
         loader, val = job.train_loader(), job.data.val
         val_loader = job.eval_loader(val, job.distiller.student) if val is not None else None

@@ -21,6 +21,7 @@ from dropkd.engine.imbalance import class_weights, measure_imbalance
 from dropkd.engine.job import Job
 from dropkd.engine.multi_label import check_label_map
 from dropkd.engine.observer import Observer
+from dropkd.engine.packing import keep_decoded, leave_packed
 from dropkd.engine.plan import ResolvedConfig, resolve_config, training_view
 from dropkd.engine.pool import open_pool
 from dropkd.engine.shared import Shared
@@ -51,6 +52,7 @@ def prepare_job(
     teacher: Given | None = None,
     data: ImageData | None = None,
     shared: Shared | None = None,
+    keeps_pixels: bool = True,
 ) -> Job:
     """Open the data, build the networks and the method, and decide what the configuration leaves open.
 
@@ -61,6 +63,7 @@ def prepare_job(
         teacher: the teacher itself, where it is not to be opened from ``config.teacher.source``.
         data: the opened data set, where it is open already.
         shared: what other runs have opened already, and what they will find open.
+        keeps_pixels: whether decoded images may be kept on disk.
 
     Raises:
         DropKDError: anything in the configuration, the data or the networks that the user has to mend.
@@ -77,6 +80,10 @@ def prepare_job(
     unlabelled = shared.remember(
         ("unlabelled", str(config.data.unlabelled), *_describe_data(config)),
         partial(open_pool, config, data, observer),
+    )
+    packed = config.data.packed
+    data, unlabelled = shared.remember(
+        ("packed", packed, id(data), id(unlabelled)), partial(leave_packed, data, unlabelled, packed)
     )
     own_input = None if student is not None else native_input(config.student.name)
     if student is None and config.student.pretrained and own_input is None:
@@ -127,6 +134,11 @@ def prepare_job(
     resolved = spell_out_recipe(resolved, recipe)
     _warn_of_random_backbone(resolved, student is not None, observer)
     finetuning = FineTuning(distiller, resolved.finetune, resolved.training)
+    if keeps_pixels:
+        data, unlabelled = shared.remember(
+            ("pixels", packed, resolved.data.packed_gb, id(data), id(unlabelled), recipe, view_size),
+            partial(keep_decoded, resolved, data, unlabelled, recipe, view_size, observer),
+        )
     return Job(resolved, data, fabric, distiller, finetuning, recipe, view_size, initial_weights, unlabelled, shared)
 
 
