@@ -14,7 +14,7 @@ from dropkd.models import Network
 
 __all__ = ["Job"]
 
-_EVAL_BATCH = 250
+_EVAL_BATCH, _CPU_EVAL_BATCH = 250, 64
 
 
 @dataclass
@@ -84,5 +84,10 @@ class Job:
         # The student gets the very frames that it gets after training; a large teacher enlarges small images itself.
         native = self.data.native_size if network is self.distiller.teacher else None
         size = evaluation_frame(network.spec.image_size, network.spec.crop_fraction, native)
-        batch = max(1, min(_EVAL_BATCH, 4 * self.config.training.batch_size))
-        return EvalLoader(split, size=size, batch_size=batch, workers=self.config.data.workers)
+        return EvalLoader(split, size=size, batch_size=self._find_eval_batch(), workers=self.config.data.workers)
+
+    def _find_eval_batch(self) -> int:
+        """Return how many images a network is asked about at a time outside of training."""
+        step = self.config.training.batch_size
+        # A processor is faster where what it works on stays near to it, and needs no more memory than for a step.
+        return min(_CPU_EVAL_BATCH, step) if self.fabric.device.type == "cpu" else min(_EVAL_BATCH, 4 * step)

@@ -105,10 +105,12 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
             splits[name] = score_answers(judged, experts)
             if experts is not None:
                 experts_scores[name] = score_answers(experts)
-            del judged
-            # The same weights have the same answers.
-            last_scores[name] = splits[name] if is_last else score_answers(answer(last, split), experts)
-            del experts
+            if not is_last:
+                # The same weights have the same answers.
+                del judged
+                judged = answer(last, split)
+            last_scores[name] = score_answers(judged, experts)
+            del judged, experts
     relabelled = write_relabelled(training.folder, job.data.train)
     metrics = {
         **describe_run(job, training),
