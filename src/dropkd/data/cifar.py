@@ -34,13 +34,14 @@ def list_cifar100(folder: Path) -> Listing:
 
 def _list_files(folder: Path, files: Mapping[str, tuple[str, ...]], key: str, names: list[str]) -> Listing:
     classes = tuple(str(name) for name in names)
-    parts = []
-    for split, batches in files.items():
-        for batch in batches:
-            content = _read(folder / batch, "data", key)
-            pixels, target = np.asarray(content["data"]), np.asarray(content[key], np.int64)
-            parts.append((split, _as_images(folder / batch, pixels, target, len(classes)), target))
+    parts = ((split, *_read_batch(folder / batch, key, len(classes))) for split, own in files.items() for batch in own)
     return Listing.of_pixels(folder, classes, parts)
+
+
+def _read_batch(file: Path, key: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    content = _read(file, "data", key)
+    pixels, target = np.asarray(content["data"]), np.asarray(content[key], np.int64)
+    return _as_images(file, pixels, target, classes), target
 
 
 def _as_images(file: Path, pixels: NDArray[Any], target: NDArray[np.int64], classes: int) -> NDArray[np.uint8]:
@@ -53,7 +54,7 @@ def _as_images(file: Path, pixels: NDArray[Any], target: NDArray[np.int64], clas
     if len(target) and not 0 <= target.min() <= target.max() < classes:
         raise DataError(f"{str(file)!r}: a label is out of range, they must be 0 to {classes - 1}.")
     images: NDArray[np.uint8] = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images)
+    return images
 
 
 def _read(file: Path, *keys: str) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -100,13 +101,19 @@ class Listing:
         notes: Iterable[str] = (),
     ) -> Listing:
         """Make a listing of (split, pixels, classes) parts; grey images, (N, H, W), become RGB. The order is kept."""
-        names, paths, pixels, targets = [], [], [], []
-        for split, images, target in parts:
+        names: list[str] = []
+        paths: list[Path] = []
+        targets: list[NDArray[np.int64]] = []
+        waiting = deque(parts)
+        every = np.empty((sum(len(target) for *_, target in waiting), *waiting[0][1].shape[1:3], 3), np.uint8)
+        while waiting:
+            # Each part goes as it is copied, unless its reader holds it: a set need not be in memory twice.
+            split, images, target = waiting.popleft()
+            every[len(names) : len(names) + len(target)] = images if images.ndim == 4 else images[..., None]
             names += [split] * len(target)
             paths += [root / split / classes[k].replace("/", "-") / f"{i:05}" for i, k in enumerate(target.tolist())]
-            pixels.append(images if images.ndim == 4 else np.repeat(images[..., None], 3, axis=3))
             targets.append(target)
-        every = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
+            del images
         target = np.concatenate(targets).astype(np.int64)
         return cls(root, classes, paths, np.array(names, np.str_), target, tuple(notes), pixels=every)
 

@@ -33,14 +33,15 @@ def list_fashion_mnist(folder: Path) -> Listing:
 
 def list_svhn(folder: Path) -> Listing:
     """Return the cropped digits of SVHN, without its extra images."""
-    parts = []
-    for split in ("train", "test"):
-        file = folder / f"{split}_32x32.mat"
-        content = _read_mat(file, "X", "y")
-        pixels = np.ascontiguousarray(content["X"].transpose(3, 0, 1, 2))
-        # There the digit 0 has the label 10.
-        parts.append((split, pixels, _check_labels(file, content["y"].reshape(-1) % 10, len(pixels), 10)))
+    parts = ((split, *_read_digits(folder / f"{split}_32x32.mat")) for split in ("train", "test"))
     return Listing.of_pixels(folder, tuple("0123456789"), parts)
+
+
+def _read_digits(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    content = _read_mat(file, "X", "y")
+    pixels = content["X"].transpose(3, 0, 1, 2)
+    # There the digit 0 has the label 10.
+    return pixels, _check_labels(file, content["y"].reshape(-1) % 10, len(pixels), 10)
 
 
 def list_stl10(folder: Path) -> Listing:
