@@ -4,31 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from dropkd.assessment import evaluate
 from dropkd.config import Config, load_config
-from dropkd.data import ImageData, open_data
 from dropkd.engine.caching import build_for
-from dropkd.engine.evaluation import answer_split, score_answers
-from dropkd.engine.fabric import choose_device
 from dropkd.engine.observer import Observer
 from dropkd.engine.rehearsal import DryRun, rehearse
 from dropkd.engine.running import resume_run, start_run
 from dropkd.engine.signals import Interrupted
-from dropkd.errors import ConfigError, DataError, did_you_mean
-from dropkd.metrics import pair_compound_classes, score_compound
-from dropkd.models import Network
 from dropkd.models.teachers.given import Teachers, as_given, count_teachers, name_teachers
 from dropkd.report import write_run_report
-from dropkd.run import Run, frame_loader
+from dropkd.run import Run
 
 __all__ = ["build_cache", "distill", "dry_run", "evaluate", "resume", "run", "train"]
-
-_TASKS = ("classes", "compound")
 
 
 def distill(
@@ -248,101 +240,6 @@ def build_cache(config: Config, *, observer: Observer | None = None) -> Path:
         DropKDError: anything else that the caller has to mend, a full disk among it.
     """
     return build_for(config, observer or Observer())
-
-
-def evaluate(
-    run: Run | str | Path,
-    data: str | Path | None = None,
-    *,
-    split: str | None = None,
-    task: str = "classes",
-    batch_size: int = 64,
-    device: str = "auto",
-    workers: int = 0,
-    observer: Observer | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Return the selected student's scores per split, as in ``metrics.json``.
-
-    Args:
-        run: a run or its folder.
-        data: another data set with the same classes; by default the run's own.
-        split: ``train``, ``val`` or ``test``; by default val and test, where there is one.
-        task: ``classes``, or ``compound``: the student knows basic emotions, and the classes of ``data`` are pairs of
-            them; its two best classes are compared with the pair, by default on the test split. The run's own accuracy
-            and UAR on its basic test images stand beside that.
-        batch_size: images at a time; it does not change the answers.
-        device: where to compute.
-        workers: processes that read images.
-        observer: hears of progress.
-
-    Raises:
-        DataError: other classes than the student's, several labels an image where it knows one or the reverse, no pairs
-            of its classes for ``compound``, or no such split.
-        ConfigError: an unknown task.
-    """
-    if task not in _TASKS:
-        raise ConfigError(f"unknown task {task!r}. There are: {', '.join(_TASKS)}.{did_you_mean(task, _TASKS)}")
-    opened = run if isinstance(run, Run) else Run.open(run)
-    watcher, where = observer or Observer(), choose_device(device)
-    network = opened.network().to(where)
-    images = _open_for(opened, data)
-    is_compound = task == "compound"
-    if is_compound and (images.multi_label or network.spec.multi_label):
-        raise DataError("compound emotions are judged on images with one class each, not with several labels.")
-    if is_compound:
-        pairs = pair_compound_classes(network.spec.classes or (), images.classes)
-    else:
-        _check_classes(images, network)
-    splits = {part.name: part for part in images.splits}
-    if split is not None and split not in splits:
-        raise DataError(f"The data has no split {split!r}. It has: {', '.join(splits)}.")
-    names = [split] if split is not None else [name for name in splits if name != "train"]
-    if is_compound and split is None:
-        # No compound image was trained on, so nothing is told by images that are cut from their training images.
-        names = names[-1:]
-    scores = {}
-    for name in names:
-        loader = frame_loader(network, splits[name], batch_size=batch_size, workers=workers)
-        answers = answer_split(network, loader, where, progress=partial(watcher.on_phase, f"Evaluating {name}"))
-        if is_compound:
-            figures = score_compound(answers.logits, answers.target, pairs)
-            scores[name] = {"images": len(answers.target), **figures, **_basic_figures(opened)}
-        else:
-            scores[name] = score_answers(answers)
-    return scores
-
-
-def _basic_figures(opened: Run) -> dict[str, float | None]:
-    """Return what the run itself measured on its test images, or on its validation images where it had no others."""
-    splits = opened.metrics.get("splits", {})
-    measured = splits.get("test", splits.get("val", {}))
-    return {f"basic_{name}": measured.get(name) for name in ("accuracy", "uar")}
-
-
-def _open_for(opened: Run, data: str | Path | None) -> ImageData:
-    config = opened.config
-    return open_data(
-        data if data is not None else config.data.path,
-        seed=config.split_seed,
-        validation_fraction=config.data.validation_fraction,
-        skip_unreadable=config.data.skip_unreadable,
-    )
-
-
-def _check_classes(images: ImageData, network: Network) -> None:
-    if images.multi_label != network.spec.multi_label:
-        kinds = ("one class", "several labels") if images.multi_label else ("several labels", "one class")
-        raise DataError(
-            f"The student was trained on images with {kinds[0]} each, and those of {str(images.root)!r} have "
-            f"{kinds[1]}."
-        )
-    if network.spec.classes is not None and images.classes != network.spec.classes:
-        absent = sorted(set(network.spec.classes) - set(images.classes))
-        extra = sorted(set(images.classes) - set(network.spec.classes))
-        raise DataError(
-            f"The classes of {str(images.root)!r} are not those that the student was trained on: "
-            f"absent {absent or 'none'}, unknown {extra or 'none'}."
-        )
 
 
 @contextmanager

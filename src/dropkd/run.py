@@ -14,6 +14,7 @@ from torch import nn
 
 from dropkd.config import Config, load_config
 from dropkd.data import EvalLoader, Split
+from dropkd.data.loaders import FrameChange
 from dropkd.engine.evaluation import answer_split
 from dropkd.engine.journal import read_journal
 from dropkd.engine.outcome import read_metrics
@@ -163,7 +164,9 @@ class Run:
         return found
 
 
-def frame_loader(network: Network, split: Split, *, batch_size: int = 64, workers: int = 0) -> EvalLoader:
-    """Return a loader of the frames that a network wants in evaluation."""
+def frame_loader(
+    network: Network, split: Split, *, batch_size: int = 64, workers: int = 0, change: FrameChange | None = None
+) -> EvalLoader:
+    """Return a loader of the frames that a network wants in evaluation, each changed by ``change`` if one is given."""
     size = evaluation_frame(network.spec.image_size, network.spec.crop_fraction)
-    return EvalLoader(split, size=size, batch_size=batch_size, workers=workers)
+    return EvalLoader(split, size=size, batch_size=batch_size, workers=workers, change=change)

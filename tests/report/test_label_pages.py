@@ -15,8 +15,9 @@ from sklearn.metrics import average_precision_score
 from dropkd.report import write_comparison, write_run_report
 from dropkd.report.label_sets import loss_of_rows
 from dropkd.report.pairing import compare_runs
-from dropkd.report.precision import average_precision, draw_means, interval_of, mean_precision
 from dropkd.report.run_record import read_run
+from dropkd.statistics.intervals import interval_of
+from dropkd.statistics.precision import average_precision, draw_means, mean_precision
 
 from .label_runs import LABELS, build_label_run, write_pairs
 from .pages import Page

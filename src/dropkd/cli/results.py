@@ -36,22 +36,44 @@ def evaluate(
         str | None,
         typer.Option("--split", metavar="NAME", help="Only train, val or test. Default: val and test."),
     ] = None,
+    teacher: Annotated[
+        bool,
+        typer.Option(
+            "--teacher",
+            help="Ask the teacher too, for the figures beside it. What the run kept of its answers is used unasked.",
+        ),
+    ] = False,
+    tta: Annotated[bool, typer.Option("--tta", help="Show each image also mirrored, and average.")] = False,
+    corruptions: Annotated[
+        bool,
+        typer.Option("--corruptions", help="Judge it on images spoilt in 15 ways at 5 strengths as well: slow."),
+    ] = False,
+    kept: Annotated[
+        bool,
+        typer.Option("--kept", help="Compute from the answers in predictions.parquet, without network and images."),
+    ] = False,
     batch_size: _BatchSize = 64,
     device: Device = None,
     workers: Workers = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of tables: all figures, classes and calibration.")
+    ] = False,
 ) -> None:
     """Measure a run's student on images with labels.
 
+    Each figure has a 95 % interval, from drawing the images again and again; seeds are not in it.
+
     Examples:
       dropkd evaluate runs/first
-      dropkd evaluate runs/first other-photos --json
+      dropkd evaluate runs/first other-photos --teacher --json
+      dropkd evaluate runs/first --kept
       dropkd evaluate runs/faces raf-db/compound --task compound
     """
     from dropkd import api
     from dropkd.cli.console import errors, output
     from dropkd.cli.progress import Progress
-    from dropkd.cli.tables import print_compound_scores, print_scores
+    from dropkd.cli.score_tables import print_compound_scores, print_scores
+    from dropkd.engine.outcome import read_metrics
 
     with Progress(errors) as progress:
         scores = api.evaluate(
@@ -59,6 +81,10 @@ def evaluate(
             data,
             split=split,
             task=task,
+            teacher=teacher,
+            mirrored=tta,
+            corruptions=corruptions,
+            kept=kept,
             batch_size=batch_size,
             device=device or "auto",
             workers=workers or 0,
@@ -69,7 +95,7 @@ def evaluate(
     elif task == "compound":
         print_compound_scores(scores, title=str(run))
     else:
-        print_scores(scores, title=str(run))
+        print_scores(scores, title=str(run), classes=read_metrics(run).get("classes"))
 
 
 def predict(

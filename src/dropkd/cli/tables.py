@@ -23,26 +23,27 @@ __all__ = [
     "add_row",
     "make_table",
     "mark_unprintable",
-    "print_compound_scores",
     "print_dry_run",
     "print_heading",
     "print_line",
     "print_outcome",
     "print_rates",
-    "print_scores",
     "say_percent",
     "say_time",
 ]
 
-# What figures are called in a table, by their keys in metrics.json.
+# How a split's figures are called, in the order in which they are shown.
 FIGURES = {
     "accuracy": "accuracy",
+    "top5_accuracy": "top 5",
     "uar": "UAR",
     "map": "mAP",
     "micro_f1": "micro F1",
     "macro_f1": "macro F1",
     "exact_match": "all right",
-    "top5_accuracy": "top 5",
+    "auroc": "AUROC",
+    "ece": "calibration error",
+    "loss": "loss",
 }
 
 
@@ -108,44 +109,6 @@ def print_outcome(run: Run) -> None:
     for label, name in (("student", "student.safetensors"), ("report", "report.html")):
         if (run.folder / name).is_file():
             print_line(label, run.folder / name)
-
-
-def print_scores(scores: Mapping[str, Mapping[str, Any]], title: str) -> None:
-    """Print each split's figures.
-
-    Args:
-        scores: figures by split, as under ``splits`` in ``metrics.json``.
-        title: the line above the table.
-    """
-    keys: tuple[str, ...] = ("accuracy", "top5_accuracy", "uar")
-    if any("map" in score for score in scores.values()):
-        keys = ("map", "micro_f1", "macro_f1", "exact_match")
-    table = make_table("split", "images", *(FIGURES[key] for key in keys), "loss", "agreement")
-    print_heading(title)
-    for name, score in scores.items():
-        fractions = [say_percent(score.get(key)) for key in keys]
-        loss = score.get("loss")
-        shown_loss = "-" if loss is None else f"{loss:.4f}"
-        add_row(table, name, f"{score['images']:,}", *fractions, shown_loss, say_percent(score.get("agreement")))
-    output.print(table)
-
-
-def print_compound_scores(scores: Mapping[str, Mapping[str, Any]], title: str) -> None:
-    """Print how often a student's best basic classes are those that compound classes are made of.
-
-    Args:
-        scores: figures by split, as ``dropkd.evaluate(..., task="compound")`` returns them.
-        title: the line above the table.
-    """
-    table = make_table("compound", "images", "both of 2", "best is one", "one of best 2", "both, by class")
-    print_heading(title)
-    for name, score in scores.items():
-        keys = ("acc_both", "acc_single", "acc_single_top2", "uar_both")
-        add_row(table, name, f"{score['images']:,}", *(say_percent(score[key]) for key in keys))
-    output.print(table)
-    for score in list(scores.values())[:1]:
-        basic = f"accuracy {say_percent(score['basic_accuracy'])}, UAR {say_percent(score['basic_uar'])}"
-        print_line("basic", f"{basic}, as the run measured them")
 
 
 def print_rates(rows: Sequence[RateRow], by: str) -> None:

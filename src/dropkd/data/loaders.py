@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,10 +22,12 @@ from dropkd.data.sources import KeptImages, StoredImages
 from dropkd.data.split import Pack, Split
 from dropkd.errors import ConfigError, DataError, DropKDError
 
-__all__ = ["EvalLoader", "Step", "TrainLoader", "choose_source"]
+__all__ = ["EvalLoader", "FrameChange", "Step", "TrainLoader", "choose_source"]
 
 # An epoch, the numbers of the images of one step, and how often each was shown before in this epoch.
 Step = tuple[int, NDArray[np.int64], NDArray[np.int64]]
+# Takes a frame and the number of its image.
+FrameChange = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 
 Source = StoredImages | KeptImages | Pack
 
@@ -151,13 +153,22 @@ class EvalLoader:
         size: height and width of the frames.
         batch_size: images a step; the last step may have fewer.
         workers: processes that decode images; 0 decodes in this one. Packed images need none and get none.
+        change: what is done to each frame, by its pixels (H, W, 3) and the number of its image.
     """
 
-    def __init__(self, split: Split, *, size: tuple[int, int], batch_size: int, workers: int = 0) -> None:
+    def __init__(
+        self,
+        split: Split,
+        *,
+        size: tuple[int, int],
+        batch_size: int,
+        workers: int = 0,
+        change: FrameChange | None = None,
+    ) -> None:
         _check_sizes(split, size, batch_size, workers)
         self.split = split
         self.batch_size = batch_size
-        renderer = _Renderer(choose_source(split, size, pixels=EVALUATION_PIXELS), split.targets, _Frames(size))
+        renderer = _Renderer(choose_source(split, size, pixels=EVALUATION_PIXELS), split.targets, _Frames(size, change))
         self._batches = Batches(renderer, workers, keep_workers=False)
 
     def __len__(self) -> int:
@@ -173,13 +184,15 @@ class _Frames:
     """Renders centre frames; takes the place of :class:`Augmentation` in evaluation."""
 
     size: tuple[int, int]
+    change: FrameChange | None = None
 
     def render(
         self, images: Iterable[Native], index: NDArray[np.int64], epoch: int, repeat: NDArray[np.int64]
     ) -> NDArray[np.uint8]:
         out = np.empty((1, len(index), *self.size, 3), np.uint8)
         for row, image in enumerate(images):
-            out[0, row] = fit_frame(image, self.size)
+            frame = fit_frame(image, self.size)
+            out[0, row] = frame if self.change is None else self.change(frame, int(index[row]))
         return out
 
 

@@ -56,20 +56,39 @@ def answer_split(
     device: torch.device,
     *,
     progress: Callable[[int, int], None] | None = None,
+    mirrored: bool = False,
 ) -> Answers:
-    """Return a network's answers to a split, in eval mode; its mode is put back afterwards."""
+    """Return a network's answers to a split, in eval mode; its mode is put back afterwards.
+
+    Args:
+        network: whose answers.
+        loader: of the split.
+        device: where to compute.
+        progress: hears how many images of how many are done.
+        mirrored: each image is shown as it is and mirrored, and the probabilities are averaged.
+    """
     was_training = network.training
     network.eval()
     logits, targets, done, total = [], [], 0, len(loader.split)
     for batch in loader:
         images = batch.images.to(device, non_blocking=True)
-        logits.append(network(images, maps=False).logits.float().cpu())
+        answer = network(images, maps=False).logits.float()
+        if mirrored:
+            answer = _average(answer, network(images.flip(-1), maps=False).logits.float(), network.spec.multi_label)
+        logits.append(answer.cpu())
         targets.append(batch.target)
         done += len(batch.target)
         if progress is not None:
             progress(done, total)
     network.train(was_training)
     return Answers(torch.cat(logits), torch.cat(targets))
+
+
+def _average(first: Tensor, second: Tensor, multi_label: bool) -> Tensor:
+    """Return logits of the mean of two answers' probabilities."""
+    if multi_label:
+        return ((first.sigmoid() + second.sigmoid()) / 2).logit(eps=1e-7)
+    return torch.logaddexp(first.log_softmax(1), second.log_softmax(1))
 
 
 def score_answers(answers: Answers, teacher: Answers | None = None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from dropkd.engine.evaluation import Answers, answer_split, score_answers
 from dropkd.engine.fabric import computes_in_float32
 from dropkd.engine.imbalance import is_imbalanced
 from dropkd.engine.job import Job
+from dropkd.engine.judging import judge_answers, opinion_of
 from dropkd.engine.pool import record_pool
 from dropkd.engine.predictions import PredictionsFile
 from dropkd.engine.relabelled import write_relabelled
@@ -102,9 +103,9 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
                 experts = job.shared.remember(asked, partial(answer, teacher, split))
             judged = answer(selected, split)
             predictions.add(name, split.relative_paths, judged, experts)
-            splits[name] = score_answers(judged, experts)
+            splits[name] = judge_answers(judged, None if experts is None else opinion_of(experts))
             if experts is not None:
-                experts_scores[name] = score_answers(experts)
+                experts_scores[name] = judge_answers(experts)
             if not is_last:
                 # The same weights have the same answers.
                 del judged

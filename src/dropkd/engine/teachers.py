@@ -8,13 +8,13 @@ from functools import partial
 import torch
 from torch import nn
 
-from dropkd.config import TeacherConfig
+from dropkd.config import Config, TeacherConfig
 from dropkd.data import EvalLoader, ImageData, Split
 from dropkd.engine.evaluation import Answers, answer_split, score_answers
 from dropkd.engine.job import Job
 from dropkd.engine.label_teacher_check import find_odd_probabilities, judge_label_teacher
 from dropkd.engine.observer import Observer
-from dropkd.engine.plan import ResolvedConfig, evaluation_frame
+from dropkd.engine.plan import evaluation_frame
 from dropkd.engine.teacher_check import judge_teacher, require_teacher
 from dropkd.errors import ConfigError
 from dropkd.metrics.multi_label import mean_prevalence
@@ -31,12 +31,12 @@ _SIZE_IMAGES, _CHECK_IMAGES = 200, 1_000
 
 
 def open_expert(
-    config: ResolvedConfig, data: ImageData, student: Network, given: Given | None, observer: Observer
+    config: Config, data: ImageData, student: Network, given: Given | None, observer: Observer
 ) -> Network | None:
     """Return the teacher that the configuration names, or the one that is given; None where there is neither.
 
     Args:
-        config: the resolved configuration.
+        config: names the teacher.
         data: the opened data set.
         student: says how many classes and which size of images are meant where the teacher does not.
         given: the teacher itself, where it is not to be opened from ``config.teacher.source``.

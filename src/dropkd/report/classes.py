@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dropkd.report.numbers import IntArray, confusion_counts, wilson_interval, worst_pairs
+from dropkd.report.confusion import confusion_counts, worst_pairs
 from dropkd.report.pairing import shared_rows
 from dropkd.report.predictions import Predictions
 from dropkd.report.run_record import RunRecord
 from dropkd.report.wording import interval_of_percents, percent
+from dropkd.statistics.arrays import IntArray
+from dropkd.statistics.intervals import wilson_interval
 
 __all__ = ["ClassRow", "Confusion", "ConfusionCell", "PairRow", "build_confusion", "describe_pairs", "tabulate_classes"]
 

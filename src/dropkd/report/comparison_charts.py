@@ -10,10 +10,11 @@ from dropkd.report.charts import Chart, Series, draw_curves
 from dropkd.report.dots import Dot, draw_dots
 from dropkd.report.event_log import Points
 from dropkd.report.groups import Group
-from dropkd.report.numbers import Interval, Spread, wilson_interval
 from dropkd.report.pairing import accuracy_interval
 from dropkd.report.summary import SPLIT_NAMES
 from dropkd.report.wording import decimal, percent, whole_percent
+from dropkd.statistics.arrays import Interval
+from dropkd.statistics.intervals import Spread, wilson_interval
 
 __all__ = ["draw_accuracies", "draw_validation"]
 

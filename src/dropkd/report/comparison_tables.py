@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from dropkd.report.groups import Gain, Group
-from dropkd.report.numbers import Spread
 from dropkd.report.pairing import Difference, accuracy_interval
 from dropkd.report.run_record import RunRecord
 from dropkd.report.wording import (
@@ -21,6 +20,7 @@ from dropkd.report.wording import (
     percent,
     points,
 )
+from dropkd.statistics.intervals import Spread
 
 __all__ = ["Cell", "GroupRow", "RunRow", "tabulate_groups", "tabulate_runs"]
 

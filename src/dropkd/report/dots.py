@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from dropkd.report.charts import Chart
-from dropkd.report.numbers import Interval
 from dropkd.report.svg import Scale, element, even_ticks, frame, number, text
+from dropkd.statistics.arrays import Interval
 
 __all__ = ["Dot", "draw_dots"]
 

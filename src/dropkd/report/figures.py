@@ -8,12 +8,12 @@ from typing import Any
 
 from dropkd.report.charts import Chart
 from dropkd.report.dots import Dot, draw_dots
-from dropkd.report.numbers import Interval, wilson_interval
 from dropkd.report.pairing import accuracy_interval
-from dropkd.report.precision import interval_of_share
 from dropkd.report.run_record import RunRecord
 from dropkd.report.summary import SPLIT_NAMES
 from dropkd.report.wording import decimal, interval_of_percents, percent, whole_percent
+from dropkd.statistics.arrays import Interval
+from dropkd.statistics.intervals import interval_of_share, wilson_interval
 
 __all__ = ["FigureRow", "FigureTable", "accuracy_dots", "tabulate_figures"]
 

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dropkd.report.numbers import Spread, mean_and_spread
 from dropkd.report.pairing import Difference, compare_runs
 from dropkd.report.run_record import RunRecord
 from dropkd.report.settings import differing_settings, setting_values
+from dropkd.statistics.intervals import Spread, mean_and_spread
 
 __all__ = ["Gain", "Group", "group_runs", "measure_gain"]
 

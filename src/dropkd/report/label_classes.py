@@ -11,10 +11,10 @@ import numpy as np
 
 from dropkd.report.cards import AnswerLine, Card, CardGroup
 from dropkd.report.label_sets import LabelSets, loss_of_rows
-from dropkd.report.numbers import BoolArray, FloatArray
 from dropkd.report.run_record import RunRecord
 from dropkd.report.samples import embed_picture, pick_most
 from dropkd.report.wording import percent
+from dropkd.statistics.arrays import BoolArray, FloatArray
 
 __all__ = ["LabelRow", "build_label_cards", "tabulate_labels"]
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dropkd.errors import RunError
-from dropkd.report.numbers import BoolArray, FloatArray, IntArray
-from dropkd.report.precision import draw_means
+from dropkd.statistics.arrays import BoolArray, FloatArray, IntArray
+from dropkd.statistics.precision import draw_means
 
 __all__ = ["LabelSets", "holds_label_sets", "loss_of_rows", "read_label_sets", "shared_images"]
 

@@ -7,17 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from dropkd.report.label_sets import shared_images
-from dropkd.report.numbers import (
-    IntArray,
-    Interval,
-    PairedComparison,
-    compare_paired,
-    unpaired_margin,
-    wilson_interval,
-)
-from dropkd.report.precision import interval_of, interval_of_share
 from dropkd.report.predictions import Predictions
 from dropkd.report.run_record import RunRecord
+from dropkd.statistics.arrays import IntArray, Interval
+from dropkd.statistics.intervals import interval_of, interval_of_share, unpaired_margin, wilson_interval
+from dropkd.statistics.pairs import PairedComparison, compare_paired
 
 __all__ = ["Difference", "accuracy_interval", "compare_runs", "same_test_set", "shared_rows"]
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dropkd.errors import RunError
-from dropkd.report.numbers import BoolArray, FloatArray, IntArray
+from dropkd.statistics.arrays import BoolArray, FloatArray, IntArray
 
 __all__ = ["Answers", "Predictions", "class_names", "read_predictions"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dropkd.errors import DataError
-from dropkd.report.numbers import BoolArray, FloatArray, IntArray
+from dropkd.statistics.arrays import BoolArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
     from dropkd.data.pictures import ListedPictures

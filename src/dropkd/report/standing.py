@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from dropkd.report.groups import Gain, Group
-from dropkd.report.numbers import Spread
 from dropkd.report.summary import SPLIT_NAMES, describe_difference, describe_single_seed
 from dropkd.report.wording import count, interval_of_points, join_words, percent, plural
+from dropkd.statistics.intervals import Spread
 
 __all__ = ["Standing", "Verdict", "describe_standing"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from dropkd.report.numbers import Interval
+from dropkd.statistics.arrays import Interval
 
 __all__ = [
     "count",

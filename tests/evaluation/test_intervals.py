@@ -6,15 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from dropkd.report import numbers
-from dropkd.report.numbers import (
-    compare_paired,
-    confusion_counts,
-    mcnemar_p_value,
-    mean_and_spread,
-    wilson_interval,
-    worst_pairs,
-)
+from dropkd.report.confusion import confusion_counts, worst_pairs
+from dropkd.statistics import pairs
+from dropkd.statistics.intervals import mean_and_spread, wilson_interval
+from dropkd.statistics.pairs import compare_paired, mcnemar_p_value
 
 
 def test_wilson_interval_agrees_with_its_definition() -> None:
@@ -50,7 +45,7 @@ def test_mcnemar_does_not_depend_on_which_run_comes_first() -> None:
 
 def test_mcnemar_normal_form_meets_the_exact_one_where_they_change_over(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = mcnemar_p_value(530, 470)
-    monkeypatch.setattr(numbers, "_EXACT_LIMIT", 0)
+    monkeypatch.setattr(pairs, "_EXACT_LIMIT", 0)
     assert mcnemar_p_value(530, 470) == pytest.approx(exact, abs=0.001)
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dropkd.report.numbers import BoolArray, FloatArray, Interval
+from dropkd.statistics.arrays import BoolArray, FloatArray
+from dropkd.statistics.resampling import draw_weights
 
-__all__ = ["average_precision", "draw_means", "interval_of", "interval_of_share", "mean_precision"]
+__all__ = ["average_precision", "draw_means", "mean_precision"]
 
 # Resamplings of the images: many where they cost nothing, and enough for a deviation where there are many images.
 _MOST_DRAWS, _LEAST_DRAWS = 200, 40
 _FREE_CELLS = 500_000
-# The normal quantile of a two-sided 95 % interval.
-_Z = 1.959963984540054
-# Weights of images held at once, so that 100,000 images need no more memory than 10,000.
-_MOST_CELLS = 2_000_000
 
 
-def average_precision(scores: FloatArray, present: BoolArray, weights: FloatArray) -> FloatArray:
+def average_precision(scores: NDArray[np.floating], present: BoolArray, weights: FloatArray) -> FloatArray:
     """Return the average precision of one class under each row of weights; nan where no image with weight has it.
 
     Args:
@@ -37,13 +35,13 @@ def average_precision(scores: FloatArray, present: BoolArray, weights: FloatArra
         return np.asarray((gained * precision).sum(axis=1) / total[:, 0], np.float64)
 
 
-def mean_precision(scores: FloatArray, target: BoolArray) -> float:
+def mean_precision(scores: NDArray[np.floating], target: BoolArray) -> float:
     """Return the mean average precision over the classes that an image has."""
     ones = np.ones((1, len(target)))
     return float(_average([average_precision(s, t, ones) for s, t in zip(scores.T, target.T, strict=True)])[0])
 
 
-def draw_means(scores: FloatArray, target: BoolArray) -> FloatArray:
+def draw_means(scores: NDArray[np.floating], target: BoolArray) -> FloatArray:
     """Return the mean average precision of images that are drawn from these, with replacement, again and again.
 
     Two networks' answers to the same images are drawn alike, so that their difference can be taken draw by draw.
@@ -52,29 +50,13 @@ def draw_means(scores: FloatArray, target: BoolArray) -> FloatArray:
         scores: (N, K).
         target: (N, K).
     """
-    source, images = np.random.default_rng(0), len(target)
-    parts, left = [], max(_LEAST_DRAWS, min(_MOST_DRAWS, _MOST_DRAWS * _FREE_CELLS // max(1, scores.size)))
-    while left:
-        size = min(left, max(1, _MOST_CELLS // images))
-        weights = source.multinomial(images, np.full(images, 1 / images), size=size).astype(np.float64)
-        parts.append(_average([average_precision(s, t, weights) for s, t in zip(scores.T, target.T, strict=True)]))
-        left -= size
-    return np.concatenate(parts)
-
-
-def interval_of(value: float, draws: FloatArray) -> Interval:
-    """Return the 95 % interval of a value by the deviation of what was drawn.
-
-    Not by percentiles: images that are drawn twice make every average precision a little higher.
-    """
-    half = _Z * float(np.nanstd(draws, ddof=1))
-    return value - half, value + half
-
-
-def interval_of_share(value: float, draws: FloatArray) -> Interval:
-    """Return the same within 0 and 1."""
-    low, high = interval_of(value, draws)
-    return max(0.0, low), min(1.0, high)
+    draws = max(_LEAST_DRAWS, min(_MOST_DRAWS, _MOST_DRAWS * _FREE_CELLS // max(1, scores.size)))
+    return np.concatenate(
+        [
+            _average([average_precision(s, t, weights) for s, t in zip(scores.T, target.T, strict=True)])
+            for weights in draw_weights(len(target), draws)
+        ]
+    )
 
 
 def _average(by_class: list[FloatArray]) -> FloatArray:

@@ -1,0 +1,1 @@
+"""The statistics of evaluation, comparison and reports, on numpy alone."""
