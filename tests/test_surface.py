@@ -21,6 +21,7 @@ PUBLIC = {
     "Run",
     "RunGroup",
     "check_data",
+    "compare",
     "create_model",
     "data",
     "distill",

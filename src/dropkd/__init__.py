@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dropkd import data, functional, methods, metrics, models
     from dropkd.api import distill, evaluate, resume, train
+    from dropkd.comparing import compare
     from dropkd.config import Config, load_config
     from dropkd.data.check import check_data
     from dropkd.engine.distiller import Distiller
@@ -31,6 +32,7 @@ __all__ = [
     "Run",
     "RunGroup",
     "check_data",
+    "compare",
     "create_model",
     "data",
     "distill",
@@ -61,6 +63,7 @@ _HOMES = {
     "Run": "dropkd.run",
     "RunGroup": "dropkd.group",
     "check_data": "dropkd.data.check",
+    "compare": "dropkd.comparing",
     "create_model": "dropkd.models",
     "distill": "dropkd.api",
     "distill_many": "dropkd.many",

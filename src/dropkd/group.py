@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dropkd.engine.group_folder import GroupFolder
-from dropkd.report.numbers import Spread, mean_and_spread
 from dropkd.run import Run
+from dropkd.statistics.intervals import Spread, mean_and_spread
 
 __all__ = ["RunGroup", "Standing"]
 

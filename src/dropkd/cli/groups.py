@@ -15,7 +15,7 @@ from dropkd.errors import ConfigError
 if TYPE_CHECKING:
     from dropkd.config import Config
     from dropkd.group import RunGroup, Standing
-    from dropkd.report.numbers import Spread
+    from dropkd.statistics.intervals import Spread
 
 __all__ = ["assemble_members", "go_on_with_group", "is_group_asked", "parse_seeds", "run_group"]
 

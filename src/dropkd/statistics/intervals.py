@@ -17,6 +17,7 @@ __all__ = [
     "interval_of_share",
     "mean_and_spread",
     "percentile_interval",
+    "student_quantile",
     "unpaired_margin",
     "wilson_interval",
 ]
@@ -71,7 +72,7 @@ def mean_and_spread(values: Sequence[float]) -> Spread:
     if count < 2:
         return Spread(count, mean, None, None)
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (count - 1))
-    half = _student_quantile(count - 1) * deviation / math.sqrt(count)
+    half = student_quantile(count - 1) * deviation / math.sqrt(count)
     return Spread(count, mean, deviation, (mean - half, mean + half))
 
 
@@ -99,7 +100,8 @@ def interval_of_share(value: float, draws: FloatArray) -> Interval:
     return max(0.0, low), min(1.0, high)
 
 
-def _student_quantile(degrees: int) -> float:
+def student_quantile(degrees: int) -> float:
+    """Return the two-sided 95 % quantile of Student's t."""
     if degrees <= len(_T):
         return _T[degrees - 1]
     return NORMAL_QUANTILE + (NORMAL_QUANTILE**3 + NORMAL_QUANTILE) / (4 * degrees)
