@@ -1,17 +1,15 @@
-"""What a sweep costs with one teacher's cache beside a live teacher: 6 DropKD runs, three rates and two seeds.
+"""What a sweep costs as one group beside as many runs with a live teacher: 6 DropKD runs, three rates and two seeds.
 
-    python benchmarks/sweep_cost.py [--teacher vit_large_patch14_clip_224] [--measured 2] [--quick] [--json]
+    python benchmarks/sweep_cost.py [--teacher vit_large_patch14_clip_224] [--images 24] [--epochs 2] [--quick] [--json]
 
-The images are JPEG cut-outs of two photographs, the networks' weights are random: only time is measured, the process's
-own with its children's, on one thread, so that a busy machine matters little. The runs are those that a user would
-start (`dropkd.distill`, `dropkd.api.build_cache`); all share their views. First so many of the six (`--measured`; the
-sum is multiplied) ask the teacher in every step, then the same ones read one cache. A run's parts are its start (data,
-networks, and what of the teacher's answers is tried and compared), its steps with reading the images, and its end.
-The cache is built with as many views as epochs; half as many take half the time of the asking.
+Both ways are really run, from the first to the last file of each run: six times `dropkd.distill` without a cache, each
+of which opens its teacher and asks it in every step; and one `dropkd.distill_many`, which opens it once, asks it once
+about each view of each image, and trains the rates of a seed side by side. The group has as many views as epochs, as
+the separate runs have, so it loses nothing but float16's rounding: the losses of both ways are compared step by step.
 
-So few images make the starts the larger part of a cached run. The second table puts the measured parts together for a
-training of a usual length, where each run's start asks the teacher about a thousand training images, live or cached:
-that is how it is judged where there is no large validation split.
+The images are JPEG cut-outs of two photographs, the networks' weights are random: what is measured is time, the
+process's own with its children's, on one thread, so that a busy machine matters little. A separate run would start a
+process of its own as well, which is not counted. `--json` keeps the figures in `results/sweep_cost.json`.
 """
 
 from __future__ import annotations
@@ -19,11 +17,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -35,18 +30,13 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 import dropkd
-from dropkd.api import build_cache
-from dropkd.config import load_config
 from dropkd.engine.observer import Observer
-from dropkd.models import build_network, open_teacher, save_network
+from dropkd.models import build_network, save_network
+from record import describe_machine, keep
 
 RATES, SEEDS = (0.3, 0.5, 0.7), (0, 1)
 CLASSES = ("one", "two", "three", "four")
 BOUND = 4.0
-# Images and epochs of a training of a usual length.
-USUAL = (1_000, 30)
-# Training images that a start judges the teacher by, where there are so many.
-JUDGED = 1_000
 
 
 @dataclass(frozen=True)
@@ -59,38 +49,49 @@ class Sweep:
     images: int
     batch: int
     epochs: int
-    measured: int
 
 
-DEFAULT = Sweep("vit_large_patch14_clip_224", "mobilenetv2_100", side=224, images=24, batch=8, epochs=2, measured=2)
-QUICK = Sweep("vit_tiny_patch16_224", "cifar_resnet8", side=64, images=16, batch=8, epochs=2, measured=1)
+DEFAULT = Sweep("vit_large_patch14_clip_224", "mobilenetv2_100", side=224, images=24, batch=8, epochs=2)
+QUICK = Sweep("vit_small_patch16_224", "cifar_resnet8", side=64, images=16, batch=8, epochs=2)
 
 
 class Watch(Observer):
-    """Notes the process's time at the turns of a run or of a build."""
+    """Notes the process's time at the turns of a run or of a group."""
 
     def __init__(self) -> None:
-        self.began = self.stepping = self.stepped = self.asking = processor_seconds()
-        self.steps = 0
+        self.began = self.stepping = self.stepped = processor_seconds()
+        self.asking = 0.0
+        self._asked = self.began
 
-    def on_start(self, *, epochs: int, steps_per_epoch: int, **_: Any) -> None:
-        """The steps begin."""
-        self.stepping = processor_seconds()
-        self.steps = epochs * steps_per_epoch
+    def on_start(self, **_: Any) -> None:
+        """The steps of the first run begin."""
+        if self.stepping == self.began:
+            self.stepping = processor_seconds()
+
+    def on_message(self, text: str) -> None:
+        """A cache's price is said just before it is built."""
+        if text.startswith("Teacher cache:"):
+            self._asked = processor_seconds()
+
+    def on_phase(self, name: str, done: int, total: int) -> None:
+        """The cache is built."""
+        if name == "Asking the teacher" and done == total:
+            self.asking += processor_seconds() - self._asked
 
     def on_epoch(self, record: Mapping[str, Any]) -> None:
         """The steps of an epoch are done."""
         self.stepped = processor_seconds()
 
-    def on_message(self, text: str) -> None:
-        """A cache's price is said just before it is built."""
-        if text.startswith("Teacher cache:"):
-            self.asking = processor_seconds()
-
     def parts(self) -> dict[str, float]:
-        """Return the seconds of a run that has just ended."""
-        end = processor_seconds() - self.stepped
-        return {"start": self.stepping - self.began, "steps": self.stepped - self.stepping, "end": end}
+        """Return the seconds of what has just ended."""
+        end = processor_seconds()
+        return {
+            "before_steps": self.stepping - self.began - self.asking,
+            "asking_for_the_cache": self.asking,
+            "steps": self.stepped - self.stepping,
+            "end": end - self.stepped,
+            "all": end - self.began,
+        }
 
 
 def processor_seconds() -> float:
@@ -118,7 +119,6 @@ class Bench:
     def __init__(self, sweep: Sweep, folder: Path) -> None:
         self.sweep, self.folder = sweep, folder
         self.data, self.teacher = folder / "photographs", folder / "teacher.safetensors"
-        self.caches = folder / "caches"
         write_photographs(self.data, sweep.images, sweep.side)
         torch.manual_seed(0)
         network = build_network(
@@ -126,122 +126,114 @@ class Bench:
         )
         save_network(network.eval(), self.teacher)
 
-    def settings(self, rate: float, cache: str) -> dict[str, Any]:
-        """Return what the runs differ in, and what they share."""
+    def shared(self, watch: Watch) -> dict[str, Any]:
+        """Return the arguments that are the same in all runs."""
         return {
-            **({} if cache == "plain" else {"method.feature_rate_teacher": rate, "method.feature_rate_student": rate}),
-            "data.view_seed": 0,
-            "data.split_seed": 0,
-            "data.validation_fraction": 0.0,
-            "data.workers": 0,
-            "threads": 1,
-            "cache.mode": "on" if cache == "cached" else "off",
-            "cache.folder": str(self.caches),
-        }
-
-    def train(self, kind: str, rate: float, seed: int) -> dict[str, float]:
-        """Return the seconds of a run's parts and its number of steps; ``kind``: live, cached or plain."""
-        watch, sweep = Watch(), self.sweep
-        shared: dict[str, Any] = {
-            "output": self.folder / f"{kind}-{rate}-{seed}", "epochs": sweep.epochs, "batch_size": sweep.batch,
-            "image_size": sweep.side, "seed": seed, "device": "cpu", "pretrained": False, "observer": watch,
-            "settings": self.settings(rate, kind),
+            "epochs": self.sweep.epochs, "batch_size": self.sweep.batch, "image_size": self.sweep.side,
+            "device": "cpu", "pretrained": False, "observer": watch,
         }  # fmt: skip
-        if kind == "plain":
-            dropkd.train(self.data, model=sweep.student, **shared)
-        else:
-            dropkd.distill(self.data, teacher=str(self.teacher), student=sweep.student, teacher_check="off", **shared)
-        return {**watch.parts(), "number_of_steps": watch.steps}
 
-    def build(self) -> dict[str, float]:
-        """Build the cache with as many views as epochs; return the seconds of its start and of the asking."""
-        sweep, watch = self.sweep, Watch()
-        flags = {
-            "data.path": str(self.data), "data.image_size": sweep.side, "student.name": sweep.student,
-            "student.pretrained": False, "teacher.source": str(self.teacher), "teacher_check": "off",
-            "method.name": "dropkd",
-            "training.epochs": sweep.epochs, "training.batch_size": sweep.batch, "device": "cpu", "seed": 0,
+    def settings(self, cache: str) -> dict[str, Any]:
+        """Return the settings that are the same in all runs."""
+        return {
+            "teacher_check": "off", "data.validation_fraction": 0.0, "data.workers": 0, "threads": 1,
+            "data.view_seed": SEEDS[0], "data.split_seed": SEEDS[0],
+            "cache.mode": cache, "cache.folder": str(self.folder / "caches"),
         }  # fmt: skip
-        build_cache(load_config(flags={**flags, **self.settings(RATES[0], "cached")}), observer=watch)
-        return {"start": watch.asking - watch.began, "asking": processor_seconds() - watch.asking}
 
-    def open_teacher(self) -> float:
-        """Return the seconds that it takes to have the teacher in memory."""
-        started = processor_seconds()
-        open_teacher(str(self.teacher), num_classes=len(CLASSES), image_size=self.sweep.side)
-        return processor_seconds() - started
+    def train_live(self, rate: float, seed: int) -> dict[str, float]:
+        """Carry out one run by itself, its teacher asked in every step."""
+        watch = Watch()
+        dropkd.distill(
+            self.data, teacher=str(self.teacher), student=self.sweep.student, seed=seed,
+            output=self.folder / name_run(self.sweep, rate, seed), settings={**self.settings("off"), **set_rate(rate)},
+            **self.shared(watch),
+        )  # fmt: skip
+        return watch.parts()
+
+    def train_plain(self) -> dict[str, float]:
+        """Carry out one run without a teacher, for scale."""
+        watch = Watch()
+        settings = {key: value for key, value in self.settings("off").items() if key != "teacher_check"}
+        dropkd.train(
+            self.data, model=self.sweep.student, output=self.folder / "plain", settings=settings, **self.shared(watch)
+        )
+        return watch.parts()
+
+    def train_group(self) -> dict[str, float]:
+        """Carry out all runs as one group."""
+        watch = Watch()
+        group = dropkd.distill_many(
+            self.data, teacher=str(self.teacher), students=[self.sweep.student], seeds=SEEDS,
+            variants={f"rate{rate}": set_rate(rate) for rate in RATES}, output=self.folder / "group",
+            settings=self.settings("on"), **self.shared(watch),
+        )  # fmt: skip
+        if not group.is_finished:
+            raise SystemExit(f"the group failed: {group.failures}")
+        return watch.parts()
+
+    def compare_losses(self) -> float:
+        """Return by how much the two ways differ at most in a step's loss, as a share of it."""
+        shares = [0.0]
+        for rate, seed in product(RATES, SEEDS):
+            name = name_run(self.sweep, rate, seed)
+            live, kept = (_read_losses(folder / name) for folder in (self.folder, self.folder / "group"))
+            if len(live) != len(kept) or not live:
+                raise SystemExit(f"{name}: {len(live)} steps were logged live and {len(kept)} in the group")
+            shares += [abs(one - other) / abs(one) for one, other in zip(live, kept, strict=True)]
+        return max(shares)
+
+
+def set_rate(rate: float) -> dict[str, float]:
+    """Return the settings of a variant."""
+    return {"method.feature_rate_teacher": rate, "method.feature_rate_student": rate}
+
+
+def name_run(sweep: Sweep, rate: float, seed: int) -> str:
+    """Return the name of a run's folder, as the group gives it."""
+    return f"{sweep.student}-rate{rate}-seed{seed}"
+
+
+def _read_losses(run: Path) -> list[float]:
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [record["loss"] for line in lines if (record := json.loads(line))["event"] == "step"]
 
 
 def measure(sweep: Sweep, folder: Path, show: Callable[[str], None]) -> dict[str, Any]:
-    """Return all that was measured, and what follows from it."""
+    """Return all that was measured."""
     bench = Bench(sweep, folder)
-    runs = list(product(RATES, SEEDS))
-    # Spread over rates and seeds.
-    chosen = [runs[number * len(runs) // sweep.measured] for number in range(sweep.measured)]
-    found: dict[str, list[dict[str, float]]] = {"plain": [bench.train("plain", 0.0, 0)], "live": [], "cached": []}
-    opening = bench.open_teacher()
-    build: dict[str, float] = {}
-    for kind in ("live", "cached"):
-        if kind == "cached":
-            build = bench.build()
-            show(f"cache built: {build['start'] + build['asking']:.1f} s")
-        for rate, seed in chosen:
-            found[kind].append(bench.train(kind, rate, seed))
-            show(f"{kind}, rate {rate}, seed {seed}: " + ", ".join(_say(found[kind][-1])))
-    step = {kind: statistics.mean(r["steps"] / r["number_of_steps"] for r in rows) for kind, rows in found.items()}
-    parts = {kind: {part: statistics.mean(r[part] for r in rows) for part in ("start", "steps", "end")}
-             for kind, rows in found.items()}  # fmt: skip
-    bench_parts = {"parts": parts, "build": build, "step": step}
+    found: dict[str, Any] = {"plain": bench.train_plain(), "live": []}
+    show(_say("plain run", found["plain"]))
+    for rate, seed in product(RATES, SEEDS):
+        found["live"].append({"rate": rate, "seed": seed, **bench.train_live(rate, seed)})
+        show(_say(f"live, rate {rate}, seed {seed}", found["live"][-1]))
+    found["group"] = bench.train_group()
+    show(_say("group of all six", found["group"]))
+    live = sum(run["all"] for run in found["live"])
     return {
-        "runs": {"measured": chosen, "of": len(runs)},
-        "seconds": {"teacher_opened": opening, **bench_parts},
-        "step_over_plain": {kind: step[kind] / step["plain"] for kind in ("live", "cached")},
-        "as_measured": _compare(sweep, bench_parts, sweep.images, sweep.epochs),
-        "usual": {"images": USUAL[0], "epochs": USUAL[1], **_compare(sweep, bench_parts, *USUAL)},
+        "seconds": found,
+        "live_seconds": live,
+        "group_seconds": found["group"]["all"],
+        "ratio": live / found["group"]["all"],
+        "largest_difference_of_a_loss": bench.compare_losses(),
+        "bound": BOUND,
     }
 
 
-def _say(row: Mapping[str, float]) -> Iterator[str]:
-    for part in ("start", "steps", "end"):
-        yield f"{part} {row[part]:.1f} s"
+def _say(name: str, parts: Mapping[str, float]) -> str:
+    asking = f"asking for the cache {parts['asking_for_the_cache']:.1f}, " if parts["asking_for_the_cache"] else ""
+    return (
+        f"{name}: {parts['all']:.1f} s (before the first step {parts['before_steps']:.1f}, {asking}"
+        f"steps {parts['steps']:.1f}, end {parts['end']:.1f})"
+    )
 
 
-def _compare(sweep: Sweep, found: Mapping[str, Any], images: int, epochs: int) -> dict[str, dict[str, float]]:
-    """Return what the whole sweep costs live over cached, for so many images and epochs."""
-    runs, steps = len(RATES) * len(SEEDS), epochs * images / sweep.batch
-    parts, build = found["parts"], found["build"]
-
-    per_answer = build["asking"] / (sweep.images * sweep.epochs)
-    # A measured start has judged the teacher by all of its few images.
-    judging = per_answer * (min(images, JUDGED) - min(sweep.images, JUDGED))
-
-    def cost(kind: str) -> float:
-        one: float = parts[kind]["start"] + judging + steps * found["step"][kind] + parts[kind]["end"]
-        return runs * one
-
-    rows = {}
-    for name, views in (("views = epochs", epochs), ("views = epochs / 2", max(1, epochs // 2))):
-        cached = build["start"] + views * images * per_answer + cost("cached")
-        rows[name] = {"live": cost("live"), "cached": cached, "ratio": cost("live") / cached}
-    return rows
-
-
-def format_table(sweep: Sweep, document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of what is printed."""
-    over, seconds = document["step_over_plain"], document["seconds"]
-    yield f"a step over a plain one: live {over['live']:.2f}, cached {over['cached']:.2f}"
-    yield f"teacher opened: {seconds['teacher_opened']:.1f} s"
-    for kind, parts in seconds["parts"].items():
-        yield f"{kind:<7} run: " + ", ".join(_say(parts))
-    for key, images, epochs in (("as_measured", sweep.images, sweep.epochs), ("usual", *USUAL)):
-        basis = "measured" if key == "as_measured" else "from the measured parts"
-        yield f"{images:,} images, {epochs} epochs ({basis}):"
-        for name, row in document[key].items():
-            if isinstance(row, dict):
-                yield (
-                    f"  {name:<19} live {row['live']:10,.0f} s  cached {row['cached']:10,.0f} s  "
-                    f"ratio {row['ratio']:.2f}  >= {BOUND:g}: {'yes' if row['ratio'] >= BOUND else 'no'}"
-                )
+def format_table(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of what is printed at the end."""
+    kept = "yes" if document["ratio"] >= document["bound"] else "no"
+    yield f"six separate runs {document['live_seconds']:.1f} s, one group {document['group_seconds']:.1f} s"
+    yield f"ratio {document['ratio']:.2f}  >= {document['bound']:g}: {kept}"
+    yield f"losses differ by {100 * document['largest_difference_of_a_loss']:.3f} % at most"
 
 
 def read_arguments() -> argparse.Namespace:
@@ -251,46 +243,39 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--student", help=f"by default {DEFAULT.student}")
     parser.add_argument("--images", type=int, help=f"for training; by default {DEFAULT.images}")
     parser.add_argument("--epochs", type=int, help=f"by default {DEFAULT.epochs}")
-    parser.add_argument("--measured", type=int, help=f"runs of each kind; by default {DEFAULT.measured} of 6")
-    parser.add_argument("--quick", action="store_true", help=f"small networks at {QUICK.side} px")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--quick", action="store_true", help=f"small networks at {QUICK.side} px; nothing is kept")
+    parser.add_argument("--json", action="store_true", help="print one JSON document, and keep it in results/")
     args = parser.parse_args()
-    if args.measured is not None and not 1 <= args.measured <= len(RATES) * len(SEEDS):
-        parser.error(f"--measured must be 1 to {len(RATES) * len(SEEDS)}")
     if (args.epochs or 1) < 1 or (args.images or len(CLASSES)) < len(CLASSES):
         parser.error(f"at least 1 epoch and {len(CLASSES)} images, one a class")
     return args
 
 
 def main() -> None:
-    """Measure, and print tables or one JSON document."""
+    """Measure, and print a table or one JSON document."""
     args = read_arguments()
     torch.set_num_threads(1)
-    given = {key: getattr(args, key) for key in ("teacher", "student", "images", "epochs", "measured")}
+    given = {key: getattr(args, key) for key in ("teacher", "student", "images", "epochs")}
     sweep = replace(QUICK if args.quick else DEFAULT, **{key: value for key, value in given.items() if value})
 
     def show(line: str) -> None:
         print(line, flush=True, file=sys.stderr if args.json else sys.stdout)
 
-    show(f"{sweep.teacher} -> {sweep.student}, {sweep.side} px, batch {sweep.batch}, torch {torch.__version__}")
-    show(f"{sweep.measured} of {len(RATES) * len(SEEDS)} runs of each kind are measured, and their mean is multiplied")
-    started = time.monotonic()
+    show(f"{sweep.teacher} -> {sweep.student}, {sweep.side} px, {sweep.images} images, {sweep.epochs} epochs, "
+         f"batch {sweep.batch}, torch {torch.__version__}")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         document = {
-            "torch": torch.__version__,
-            "device": platform.processor() or platform.machine(),
-            "threads": 1,
+            **describe_machine(),
             "time": "seconds of the process and its children",
             **asdict(sweep),
             **measure(sweep, Path(folder), show),
-            "bound": BOUND,
         }
-    document["processor_seconds"], document["wall_seconds"] = processor_seconds(), time.monotonic() - started
+    for line in format_table(document):
+        show(line)
     if args.json:
         print(json.dumps(document, indent=2))
-        return
-    for line in format_table(sweep, document):
-        print(line)
+        if not args.quick:
+            keep("sweep_cost", document)
 
 
 if __name__ == "__main__":

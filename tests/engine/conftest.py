@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from dropkd.config import Config, load_config
+from dropkd.group import RunGroup
+from dropkd.many import distill_many
 from dropkd.models import build_network, save_network
 
 # The tests of this folder import what is beside them.
@@ -50,3 +52,20 @@ def configure(clothes: Path, teacher_file: Path, tmp_path: Path) -> Callable[...
         return load_config(flags={**flags, **{key.replace("__", "."): value for key, value in changes.items()}})
 
     return make
+
+
+@pytest.fixture
+def distil_many(
+    clothes: Path, teacher_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., RunGroup]:
+    """Distil the small transformer into two students, or others, in a group; with caches of its own."""
+    monkeypatch.setenv("DROPKD_CACHE", str(tmp_path / "caches"))
+
+    def run(output: str = "group", students: Sequence[str] = ("cifar_resnet8", "cct_2_3x2"), **more: Any) -> RunGroup:
+        settings = {"teacher_check": "off", "threads": 1, **more.pop("settings", {})}
+        return distill_many(
+            clothes, teacher=f"timm/vit_tiny_patch16_224:{teacher_file}", students=students, output=tmp_path / output,
+            settings=settings, **{"epochs": 2, "batch_size": 16, **more},
+        )  # fmt: skip
+
+    return run
