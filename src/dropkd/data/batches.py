@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dropkd.data.prefetching import prefetch
 from dropkd.errors import DropKDError
 
 __all__ = ["Batches", "LoadedBatch", "Renderer"]
@@ -32,11 +33,19 @@ class LoadedBatch:
     index: Tensor
     view: Tensor
 
+    def pin_memory(self) -> LoadedBatch:
+        """Return the batch in memory that a GPU reads from by itself; PyTorch's loader calls it by this name."""
+        return LoadedBatch(*(tensor.pin_memory() for tensor in (self.images, self.target, self.index, self.view)))
+
 
 class Renderer(Dataset["LoadedBatch | DropKDError"]):
-    """Makes the batch of a step, here or in a worker; ``decodes`` says whether it reads images from files."""
+    """Makes the batch of a step, here or in a worker.
+
+    ``decodes`` says whether it reads images from files, ``on_device`` whether it makes them where the network is.
+    """
 
     decodes: bool
+    on_device: bool = False
 
 
 class _Steps:
@@ -53,10 +62,17 @@ class _Steps:
 
 
 class Batches:
-    """Loads steps, with worker processes where images are decoded from files."""
+    """Loads steps ahead of their use: by worker processes where images are decoded from files, else by a thread.
 
-    def __init__(self, renderer: Renderer, workers: int, keep_workers: bool = True) -> None:
-        self.renderer = renderer
+    Args:
+        renderer: makes them.
+        workers: processes that decode images.
+        keep_workers: whether they stay for the next steps.
+        pinned: whether batches come in memory that a GPU reads from while others are made.
+    """
+
+    def __init__(self, renderer: Renderer, workers: int, keep_workers: bool = True, pinned: bool = False) -> None:
+        self.renderer, self.pinned = renderer, pinned
         self.sampler = _Steps()
         self.loader: DataLoader[LoadedBatch | DropKDError] | None = None
         if workers and renderer.decodes:
@@ -66,6 +82,7 @@ class Batches:
                 sampler=self.sampler,
                 num_workers=workers,
                 persistent_workers=keep_workers,
+                pin_memory=pinned,
                 worker_init_fn=_ignore_interrupts,
                 # Without one of its own, the loader would draw from the global generator.
                 generator=torch.Generator(),
@@ -76,7 +93,7 @@ class Batches:
 
         Args:
             steps: what is to be made.
-            here: make them in this process, as while others are being made by the workers.
+            here: make them in this thread, as while others are being made by the workers.
 
         Raises:
             DropKDError: an image can't be read any more.
@@ -85,7 +102,7 @@ class Batches:
             return
         if self.loader is not None and not here:
             self.sampler.steps = steps
-        for batch in map(self.renderer.__getitem__, steps) if self.loader is None or here else self.loader:
+        for batch in self._make(steps, here):
             if isinstance(batch, DropKDError):
                 try:
                     raise batch
@@ -93,6 +110,19 @@ class Batches:
                     # Error, traceback and frame would hold each other, and with them the workers.
                     del batch
             yield batch
+
+    def _make(self, steps: list[Any], here: bool) -> Iterable[LoadedBatch | DropKDError]:
+        if self.loader is not None and not here:
+            return self.loader
+        made = map(self.renderer.__getitem__, steps)
+        # What a device makes runs ahead by itself.
+        if here or self.renderer.on_device or len(steps) < 2:
+            return made
+        return prefetch(map(_pin, made) if self.pinned else made)
+
+
+def _pin(batch: LoadedBatch | DropKDError) -> LoadedBatch | DropKDError:
+    return batch if isinstance(batch, DropKDError) else batch.pin_memory()
 
 
 def _ignore_interrupts(worker: int) -> None:

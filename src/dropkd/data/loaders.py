@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dropkd.data.augment import Augmentation
 from dropkd.data.batches import Batches, LoadedBatch, Renderer
+from dropkd.data.device_views import DeviceViews
 from dropkd.data.geometry import Native, fit_frame
 from dropkd.data.jpegs import EVALUATION_PIXELS, TRAINING_PIXELS
 from dropkd.data.labels import Targets
@@ -18,11 +19,12 @@ from dropkd.data.nearness import find_nearness
 from dropkd.data.reading import PACK_BYTES
 from dropkd.data.recipes import Recipe
 from dropkd.data.sampling import EpochOrder
+from dropkd.data.shifting import PackedRows
 from dropkd.data.sources import KeptImages, StoredImages
 from dropkd.data.split import Pack, Split
 from dropkd.errors import ConfigError, DataError, DropKDError
 
-__all__ = ["EvalLoader", "FrameChange", "Step", "TrainLoader", "choose_source"]
+__all__ = ["EvalLoader", "FrameChange", "Step", "TrainLoader", "choose_source", "reads_pinned"]
 
 # An epoch, the numbers of the images of one step, and how often each was shown before in this epoch.
 Step = tuple[int, NDArray[np.int64], NDArray[np.int64]]
@@ -56,6 +58,8 @@ class TrainLoader:
             None: each epoch has its own.
         repeats_epochs: an epoch that shows the views of an earlier one has its order too.
         view_seed: seed of the views' pixels; None: that of the order too.
+        device: where the network is. On a GPU, packed images lie there and are moved, mirrored and erased there; other
+            batches come in memory that it reads from by itself. None: they are made in memory.
 
     Raises:
         ConfigError: an unknown view or sampling, or a batch size out of range.
@@ -78,6 +82,7 @@ class TrainLoader:
         distinct_views: int | None = None,
         repeats_epochs: bool = False,
         view_seed: int | None = None,
+        device: torch.device | None = None,
     ) -> None:
         _check_sizes(split, size, batch_size, workers)
         if drop_last and batch_size > len(split):
@@ -96,8 +101,8 @@ class TrainLoader:
         self.views = len(views)
         source = choose_source(split, size if recipe.starts_with_frame else None, recipe.interpolation)
         augmentation = Augmentation(recipe, size, self.view_seed, views)
-        self.renderer = _Renderer(source, split.targets, augmentation, first)
-        self._batches = Batches(self.renderer, workers)
+        self.renderer = _Renderer(source, split.targets, augmentation, first, device)
+        self._batches = Batches(self.renderer, workers, pinned=reads_pinned(device))
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.split), self.batch_size)
@@ -154,6 +159,7 @@ class EvalLoader:
         batch_size: images a step; the last step may have fewer.
         workers: processes that decode images; 0 decodes in this one. Packed images need none and get none.
         change: what is done to each frame, by its pixels (H, W, 3) and the number of its image.
+        device: where the network is; a GPU gets batches in memory that it reads from by itself.
     """
 
     def __init__(
@@ -164,12 +170,13 @@ class EvalLoader:
         batch_size: int,
         workers: int = 0,
         change: FrameChange | None = None,
+        device: torch.device | None = None,
     ) -> None:
         _check_sizes(split, size, batch_size, workers)
         self.split = split
         self.batch_size = batch_size
         renderer = _Renderer(choose_source(split, size, pixels=EVALUATION_PIXELS), split.targets, _Frames(size, change))
-        self._batches = Batches(renderer, workers, keep_workers=False)
+        self._batches = Batches(renderer, workers, keep_workers=False, pinned=reads_pinned(device))
 
     def __len__(self) -> int:
         return -(-len(self.split) // self.batch_size)
@@ -187,9 +194,12 @@ class _Frames:
     change: FrameChange | None = None
 
     def render(
-        self, images: Iterable[Native], index: NDArray[np.int64], epoch: int, repeat: NDArray[np.int64]
+        self, images: Iterable[Native] | PackedRows, index: NDArray[np.int64], epoch: int, repeat: NDArray[np.int64]
     ) -> NDArray[np.uint8]:
         out = np.empty((1, len(index), *self.size, 3), np.uint8)
+        if self.change is None and isinstance(images, PackedRows) and images.array.shape[1:3] == self.size:
+            np.take(images.array, images.rows, axis=0, out=out[0])
+            return out
         for row, image in enumerate(images):
             frame = fit_frame(image, self.size)
             out[0, row] = frame if self.change is None else self.change(frame, int(index[row]))
@@ -199,26 +209,57 @@ class _Frames:
 class _Renderer(Renderer):
     """Makes the batch of a step of one split."""
 
-    def __init__(self, source: Source, targets: Targets, augmentation: Augmentation | _Frames, first: int = 0) -> None:
+    def __init__(
+        self,
+        source: Source,
+        targets: Targets,
+        augmentation: Augmentation | _Frames,
+        first: int = 0,
+        device: torch.device | None = None,
+    ) -> None:
         self.source = source
         self.targets = targets
         self.augmentation = augmentation
         self.first = first
         self.decodes = not isinstance(source, Pack)
+        self.device_views = _find_device_views(source, augmentation, device)
+        self.on_device = self.device_views is not None
 
     def __getitem__(self, step: Step) -> LoadedBatch | DropKDError:
         epoch, index, repeat = step
         numbers = index + self.first
         try:
-            pixels = self.augmentation.render((self.source[i] for i in index.tolist()), numbers, epoch, repeat)
+            if self.device_views is not None:
+                pixels = self.device_views.render(index, numbers, epoch, repeat)
+            else:
+                made = self.augmentation.render(self._choose_images(index), numbers, epoch, repeat)
+                pixels = torch.from_numpy(made)
         except DropKDError as error:
             # Handed over as a value: raised in a worker, its text would come back wrapped in a stack trace.
             return error
         views = len(pixels)
-        images = torch.from_numpy(pixels.reshape(-1, *pixels.shape[2:])).permute(0, 3, 1, 2)
+        images = pixels.flatten(0, 1).permute(0, 3, 1, 2)
         target = torch.cat([torch.from_numpy(self.targets[index])] * views)
         rows = torch.from_numpy(numbers).repeat(views)
         return LoadedBatch(images, target, rows, torch.full_like(rows, epoch))
+
+    def _choose_images(self, index: NDArray[np.int64]) -> Iterable[Native] | PackedRows:
+        if isinstance(self.source, Pack):
+            return PackedRows(self.source.array, self.source.rows[index])
+        return (self.source[i] for i in index.tolist())
+
+
+def reads_pinned(device: torch.device | None) -> bool:
+    """Whether a device reads from pinned memory while others work."""
+    return device is not None and device.type == "cuda"
+
+
+def _find_device_views(
+    source: Source, augmentation: Augmentation | _Frames, device: torch.device | None
+) -> DeviceViews | None:
+    if device is None or not isinstance(source, Pack) or not isinstance(augmentation, Augmentation):
+        return None
+    return DeviceViews(source, augmentation, device) if DeviceViews.can_make(source, augmentation) else None
 
 
 def choose_source(

@@ -14,7 +14,7 @@ from torch import Tensor
 from dropkd.contracts import NO_LABEL
 from dropkd.data import counters
 from dropkd.data.batches import Batches, LoadedBatch, Renderer
-from dropkd.data.loaders import Step, TrainLoader
+from dropkd.data.loaders import Step, TrainLoader, reads_pinned
 from dropkd.data.nearness import find_nearness
 from dropkd.data.sampling import EpochOrder
 from dropkd.data.split import Split
@@ -43,17 +43,28 @@ class MixedLoader:
             and batch size are not used.
         ratio: unlabelled images for each labelled one of a step, rounded to whole images, at least one a step.
         workers: processes that decode images.
+        device: where the network is; a GPU gets batches in memory that it reads from by itself.
 
     Raises:
         ConfigError: the ratio is not above 0.
     """
 
-    def __init__(self, labelled: TrainLoader, unlabelled: TrainLoader, *, ratio: float, workers: int = 0) -> None:
+    def __init__(
+        self,
+        labelled: TrainLoader,
+        unlabelled: TrainLoader,
+        *,
+        ratio: float,
+        workers: int = 0,
+        device: torch.device | None = None,
+    ) -> None:
         if not (ratio > 0 and math.isfinite(ratio)):
             raise ConfigError(f"data.unlabelled_ratio must be a number above 0, got {ratio!r}.")
         self.labelled, self.unlabelled, self.ratio = labelled, unlabelled, ratio
         self._batches: Batches = Batches(
-            _MixedRenderer(labelled.renderer, unlabelled.renderer, labelled.views), workers
+            _MixedRenderer(labelled.renderer, unlabelled.renderer, labelled.views),
+            workers,
+            pinned=reads_pinned(device),
         )
         pool, seed = unlabelled.split, counters.stream_key(unlabelled.seed, _ORDER)
         self._order = EpochOrder(pool.targets, "shuffle", seed, find_nearness(pool.store))

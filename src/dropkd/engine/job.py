@@ -47,7 +47,7 @@ class Job:
 
     def train_loader(self) -> TrainLoader | MixedLoader:
         """Return the loader of the training images, with the unlabelled ones among them where there are some."""
-        config, views = self.config, self.distiller.method.views
+        config, views, device = self.config, self.distiller.method.views, self.fabric.device
         labelled = TrainLoader(
             self.data.train,
             size=self.view_size,
@@ -63,6 +63,8 @@ class Job:
             # What depends on the whole batch, or comes several times in an epoch, is the same only if all of it is.
             repeats_epochs=bool(config.training.mixup or config.training.cutmix or config.data.sampling != "shuffle"),
             view_seed=config.view_seed,
+            # On the processor numpy makes them in less time than PyTorch would.
+            device=device if device.type == "cuda" and self.unlabelled is None else None,
         )
         if self.unlabelled is None:
             return labelled
@@ -77,14 +79,17 @@ class Job:
             distinct_views=config.data.distinct_views,
             view_seed=config.view_seed,
         )
-        return MixedLoader(labelled, others, ratio=config.data.unlabelled_ratio, workers=config.data.workers)
+        return MixedLoader(
+            labelled, others, ratio=config.data.unlabelled_ratio, workers=config.data.workers, device=device
+        )
 
     def eval_loader(self, split: Split, network: Network) -> EvalLoader:
         """Return the loader of a split with frames of the size that this network wants."""
         # The student gets the very frames that it gets after training; a large teacher enlarges small images itself.
         native = self.data.native_size if network is self.distiller.teacher else None
         size = evaluation_frame(network.spec.image_size, network.spec.crop_fraction, native)
-        return EvalLoader(split, size=size, batch_size=self._find_eval_batch(), workers=self.config.data.workers)
+        batch, workers, device = self._find_eval_batch(), self.config.data.workers, self.fabric.device
+        return EvalLoader(split, size=size, batch_size=batch, workers=workers, device=device)
 
     def _find_eval_batch(self) -> int:
         """Return how many images a network is asked about at a time outside of training."""
