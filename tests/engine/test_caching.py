@@ -253,10 +253,10 @@ def test_another_version_of_a_library_that_decides_a_number_is_a_miss(
 ) -> None:
     first = job_of(clothes, teacher, tmp_path)
     open_cache(first, first.train_loader(), Listener())
-    from dropkd.engine import cache_needs
+    from dropkd.engine import cache_key
 
-    known = cache_needs.version
-    monkeypatch.setattr(cache_needs, "version", lambda name: "0.0" if name == library else known(name))
+    known = cache_key.version
+    monkeypatch.setattr(cache_key, "version", lambda name: "0.0" if name == library else known(name))
     notes = Listener()
     open_cache(first, first.train_loader(), notes)
     assert any(f"differs in libraries.{library}." in message for message in notes.messages)
@@ -267,9 +267,9 @@ def test_another_way_of_decoding_is_a_miss(
 ) -> None:
     first = job_of(clothes, teacher, tmp_path)
     open_cache(first, first.train_loader(), Listener())
-    from dropkd.engine import cache_needs
+    from dropkd.engine import cache_key
 
-    monkeypatch.setattr(cache_needs, "DECODING", cache_needs.DECODING + 1)
+    monkeypatch.setattr(cache_key, "DECODING", cache_key.DECODING + 1)
     notes = Listener()
     open_cache(first, first.train_loader(), notes)
     assert any("differs in decoding." in message for message in notes.messages)
@@ -280,10 +280,10 @@ def test_a_cache_that_does_not_answer_as_the_teacher_is_not_used(
 ) -> None:
     job = job_of(clothes, teacher, tmp_path)
     open_cache(job, job.train_loader(), Listener())
-    from dropkd.engine import cache_needs
+    from dropkd.engine import cache_key
 
-    known = cache_needs.hash_weights(job.distiller.teacher)
-    monkeypatch.setattr(cache_needs, "hash_weights", lambda module: known)
+    known = cache_key.hash_weights(job.distiller.teacher)
+    monkeypatch.setattr(cache_key, "hash_weights", lambda module: known)
     with torch.no_grad():
         for parameter in job.distiller.teacher.parameters():
             parameter.mul_(1.1)

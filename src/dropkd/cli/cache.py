@@ -203,7 +203,7 @@ def prune(
     from dropkd.cli.console import output
     from dropkd.files import say_bytes
     from dropkd.teacher_cache import cache_root, list_caches
-    from dropkd.teacher_cache.keeping import choose_old, find_cache
+    from dropkd.teacher_cache.keeping import choose_old, find_cache, forget_orphans
 
     root = cache_root(folder)
     if not (names or everything or unused_days is not None or max_size is not None):
@@ -222,6 +222,8 @@ def prune(
         output.print(f"{'would remove' if dry_run else 'removed'} {cache.path.name} ({size})")
     if not chosen:
         output.print("Nothing to remove.")
+    elif not dry_run:
+        forget_orphans(root)
 
 
 def _describe(cache: CacheFolder) -> dict[str, Any]:

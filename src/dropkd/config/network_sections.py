@@ -79,4 +79,4 @@ class CacheConfig(Section):
     number: Literal["float16", "float32", "int8"] = "float16"
     channels: int | None = Field(default=None, ge=1)
     top_logits: int | None = Field(default=None, ge=1)
-    compared: int = Field(default=16, ge=0)
+    compared: int = Field(default=4, ge=0)

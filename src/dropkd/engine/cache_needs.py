@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 from dropkd.data import MixedLoader, TrainLoader
-from dropkd.data.jpegs import DECODING
-from dropkd.engine.cache_parts import try_method
+from dropkd.engine.cache_key import can_be_kept, describe_teacher
+from dropkd.engine.cache_parts import Trial, try_method
 from dropkd.engine.cache_rows import Rows, choose_rows
+from dropkd.engine.cache_trials import keep_trial, name_trial, recall_trial
 from dropkd.engine.job import Job
-from dropkd.engine.setup import hash_weights
 from dropkd.errors import ConfigError
 from dropkd.models import Network
-from dropkd.models.source_lists import split_sources
-from dropkd.models.teachers.logits_only import CalledTeacher
 from dropkd.teacher_cache import CacheKey, Part, cache_root
 from dropkd.teacher_cache.covering import unite_parts
 
@@ -25,10 +21,6 @@ __all__ = ["Needs", "find_needs", "unite_needs"]
 
 # Images that show what a method reads of its teacher.
 _PROBED = 8
-# What decides a number of the teacher's or a pixel of a view.
-_LIBRARIES = ("torch", "torchvision", "timm", "pillow", "numpy")
-# The same of libraries that only some teachers come from, by the package of their modules.
-_FOREIGN = {"transformers": "transformers", "open_clip": "open_clip_torch"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,8 @@ class Needs:
         views: how many are looked at.
         epochs: of all runs together.
         macs: multiply-adds of the teacher for one row.
-        seconds: that it takes for one, here and now.
+        seconds: that it takes for one, here.
+        trial: file for what is read by a run alone; None for several.
     """
 
     root: Path
@@ -54,6 +47,12 @@ class Needs:
     epochs: int
     macs: float
     seconds: float
+    trial: Path | None = None
+
+    def keep_trial(self) -> None:
+        """Keep what trying the method told, so that the next run need not ask for it."""
+        if self.trial is not None:
+            keep_trial(self.trial, Trial(self.parts, self.macs, self.seconds))
 
 
 def unite_needs(several: Iterable[Needs]) -> list[Needs]:
@@ -73,6 +72,7 @@ def unite_needs(several: Iterable[Needs]) -> list[Needs]:
                 parts=unite_parts([known.parts, needs.parts]),
                 views=max(known.views, needs.views),
                 epochs=known.epochs + needs.epochs,
+                trial=None,
             )
         )
     return list(united.values())
@@ -87,7 +87,7 @@ def find_needs(job: Job, loader: TrainLoader | MixedLoader) -> Needs | None:
     config, teacher, method = job.config, job.distiller.teacher, job.distiller.method
     if config.cache.mode == "off" or teacher is None or not method.teacher_reads:
         return None
-    if any(isinstance(module, CalledTeacher) for module in teacher.modules()):
+    if not can_be_kept(teacher):
         if config.cache.mode == "on":
             raise ConfigError(
                 "The answers of a function can't be kept: nobody can tell whether it is the function that it was. "
@@ -106,26 +106,28 @@ def find_needs(job: Job, loader: TrainLoader | MixedLoader) -> Needs | None:
                 "mixup, CutMix or uneven sampling; else no picture comes twice."
             )
         return None
-    sample = next(loader.images_in_order(0, 0, min(max(_PROBED, method.least_batch), images), images))
-    trial = try_method(job, sample)
-    views = loader.distinct_views or training.epochs
+    root, views = cache_root(config.cache.folder), loader.distinct_views or training.epochs
+    path = name_trial(job, describe_teacher(job, teacher, training.precision), root)
+
+    def find_out() -> Trial:
+        known = recall_trial(path)
+        return known or try_method(
+            job, next(loader.images_in_order(0, 0, min(max(_PROBED, method.least_batch), images), images))
+        )
+
+    trial = job.shared.remember(("trial", path), find_out)
+    keep_trial(path, trial)
     key = _make_key(job, teacher, rows)
-    root = cache_root(config.cache.folder)
-    return Needs(root, key, trial.parts, rows, views, training.epochs, trial.macs, trial.seconds)
+    return Needs(root, key, trial.parts, rows, views, training.epochs, trial.macs, trial.seconds, path)
 
 
 def _make_key(job: Job, teacher: Network, rows: Rows) -> CacheKey:
     config = job.config
-    spec = teacher.spec.to_dict()
-    shown = ("image_size", "mean", "std", "interpolation", "crop_fraction")
-    preprocessing = {name: spec.pop(name) for name in shown}
     return CacheKey(
         {
-            "teacher": {"weights": hash_weights(teacher), "model": spec, "programs": _hash_programs(job)},
-            "preprocessing": preprocessing,
+            **describe_teacher(job, teacher, config.training.precision),
             "data": job.data.train.fingerprint(),
             "unlabelled": None if job.unlabelled is None else job.unlabelled.split.fingerprint(),
-            "decoding": DECODING,
             "recipe": {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(job.recipe).items()},
             "views": {
                 "seed": config.view_seed,
@@ -133,20 +135,5 @@ def _make_key(job: Job, teacher: Network, rows: Rows) -> CacheKey:
                 "kinds": list(job.distiller.method.views),
             },
             "order": rows.fields(),
-            "precision": {"training": config.training.precision, "device": job.fabric.device.type},
-            "libraries": {name: version(name) for name in (*_LIBRARIES, *_find_foreign(teacher))},
         }
     )
-
-
-def _find_foreign(teacher: Network) -> list[str]:
-    packages = {type(module).__module__.partition(".")[0] for module in teacher.modules()}
-    return sorted(_FOREIGN[package] for package in packages & _FOREIGN.keys())
-
-
-def _hash_programs(job: Job) -> list[str]:
-    """Return hashes of the teacher's files, which may be programs that weights don't tell everything of."""
-    if job.config.teacher is None:
-        return []
-    files = (Path(source) for source in split_sources(job.config.teacher.source))
-    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]

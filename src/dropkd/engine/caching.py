@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dropkd.config import Config, update_config
 from dropkd.contracts import Outputs
@@ -97,11 +98,14 @@ def open_cache(job: Job, loader: TrainLoader | MixedLoader, observer: Observer) 
     observer.on_message(plan.describe())
     try:
         sources = make_caches(job, plan, observer)
-        template = ask_teacher(job, next(plan.rows.pictures(0, 0, plan.rows.step)))
-        reader = _open_reader(job, plan, sources, template.apply(lambda values: values.detach().cpu()))
+        plan.needs.keep_trial()
         # Runs of one process that read the same caches need not all look.
-        compared = ("compared", plan.parts, plan.views, *(source.cache.path for source in sources))
-        problem = job.shared.remember(compared, partial(_compare, job, plan, reader))
+        asked = (plan.parts, job.distiller.method.teacher_reads, plan.views, *(s.cache.path for s in sources))
+        sample = job.shared.remember(("sample", *asked), partial(_draw, job, plan))
+        reader = _open_reader(job, plan, sources, sample.template)
+        problem = None
+        if job.config.cache.compared:
+            problem = job.shared.remember(("compared", *asked), partial(_compare, reader, sample))
     except (DropKDError, OSError) as error:
         # Numbers that can't be kept stop a run only where keeping them was asked for.
         if isinstance(error, ConfigError) and job.config.cache.mode == "on":
@@ -215,33 +219,59 @@ def _without_classifiers(answer: Outputs) -> Outputs:
     return answer._replace(classifier=None, members=members)
 
 
-def _compare(job: Job, plan: CachePlan, reader: JointReader) -> str | None:
-    """Return which cache differs in some random entries from what the teacher says now, and where; or None."""
-    step, generator = plan.rows.step, np.random.default_rng()
-    questions = _question(job, plan.rows, plan.parts, here=True)
-    for _ in range(job.config.cache.compared):
+@dataclass(frozen=True)
+class _Sample:
+    """What the teacher says now about some random entries.
+
+    Args:
+        answer: to them, on the CPU, rows in the order of ``rows``; no classifiers.
+        template: the same as it came, with the classifiers.
+        rows: (B,) where they are kept.
+        views: (B,) in which view.
+    """
+
+    answer: Outputs
+    template: Outputs
+    rows: NDArray[np.int64]
+    views: NDArray[np.int64]
+
+
+def _draw(job: Job, plan: CachePlan) -> _Sample:
+    """Ask the teacher about some random entries, all at once."""
+    kinds, step, generator = len(job.distiller.method.views), plan.rows.step, np.random.default_rng()
+    pictures, rows, views = [], [], []
+    # One at least: an answer says how many maps and members there are.
+    for _ in range(max(1, job.config.cache.compared)):
         view = int(generator.integers(plan.views))
         start = int(generator.integers(-(-plan.rows.count // step))) * step
         stop = min(start + step, plan.rows.count)
-        for answer in questions.ask(view, start, stop):
-            live = split_answer(answer)
-            for one in reader.readers:
-                differs = _find_difference(one, live, np.arange(start, start + len(answer.logits)), view)
-                if differs is not None:
-                    where = f"{differs} of row {start} in view {view}"
-                    return f"{str(one.cache.path)!r} does not answer as the teacher does ({where})"
-    return None
+        shown = torch.cat(list(plan.rows.pictures(view, start, stop, here=True)))
+        shown = shown.view(kinds, -1, *shown.shape[1:])
+        place = int(generator.integers(shown.shape[1]))
+        pictures.append(shown[:, place])
+        rows += [start + place * kinds + kind for kind in range(kinds)]
+        views += [view] * kinds
+    answer = ask_teacher(job, torch.stack(pictures, 1).flatten(0, 1)).apply(lambda values: values.detach().cpu())
+    ordered = _without_classifiers(answer).apply(lambda values: by_image(values, kinds))
+    return _Sample(ordered, answer, np.array(rows), np.array(views))
 
 
-def _find_difference(reader: CacheReader, live: Mapping[str, Tensor], rows: NDArray[np.int64], view: int) -> str | None:
-    """Return the part of these rows that is not what the teacher says."""
-    found = reader.read_tensors(rows, view)
-    for kept, need in reader.read_parts:
-        columns = encode_part(kept, live[kept.name], reader.basis)
-        expected = fit_to_need(kept, need, decode_part(kept, columns, reader.basis))
-        scale = float(expected.abs().max()) + 1e-6
-        if not float((found[need.name] - expected).abs().max()) <= _tolerance(kept) * scale:
-            return need.name
+def _compare(reader: JointReader, sample: _Sample) -> str | None:
+    """Return which cache differs from what the teacher says now, and where; None where none does."""
+    live = split_answer(sample.answer)
+    for one in reader.readers:
+        found = one.read_tensors(sample.rows, sample.views)
+        for kept, need in one.read_parts:
+            columns = encode_part(kept, live[kept.name], one.basis)
+            expected = fit_to_need(kept, need, decode_part(kept, columns, one.basis))
+            # Each row by its own scale.
+            scale = expected.flatten(1).abs().amax(1) + 1e-6
+            wrong = (found[need.name] - expected).flatten(1).abs().amax(1) / scale
+            # Written so that a NaN is wrong.
+            bad = (~(wrong <= _tolerance(kept))).nonzero().flatten().tolist()
+            if bad:
+                where = f"{need.name} of row {sample.rows[bad[0]]} in view {sample.views[bad[0]]}"
+                return f"{str(one.cache.path)!r} does not answer as the teacher does ({where})"
     return None
 
 

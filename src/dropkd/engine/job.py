@@ -83,16 +83,20 @@ class Job:
             labelled, others, ratio=config.data.unlabelled_ratio, workers=config.data.workers, device=device
         )
 
-    def eval_loader(self, split: Split, network: Network) -> EvalLoader:
-        """Return the loader of a split with frames of the size that this network wants."""
-        # The student gets the very frames that it gets after training; a large teacher enlarges small images itself.
-        native = self.data.native_size if network is self.distiller.teacher else None
-        size = evaluation_frame(network.spec.image_size, network.spec.crop_fraction, native)
-        batch, workers, device = self._find_eval_batch(), self.config.data.workers, self.fabric.device
-        return EvalLoader(split, size=size, batch_size=batch, workers=workers, device=device)
-
-    def _find_eval_batch(self) -> int:
-        """Return how many images a network is asked about at a time outside of training."""
+    @property
+    def eval_batch(self) -> int:
+        """How many images a network is asked about at a time outside of training."""
         step = self.config.training.batch_size
         # A processor is faster where what it works on stays near to it, and needs no more memory than for a step.
         return min(_CPU_EVAL_BATCH, step) if self.fabric.device.type == "cpu" else min(_EVAL_BATCH, 4 * step)
+
+    def eval_frame(self, network: Network) -> tuple[int, int]:
+        """Return the (height, width) of the frames that a network is judged by."""
+        # The student gets the very frames that it gets after training; a large teacher enlarges small images itself.
+        native = self.data.native_size if network is self.distiller.teacher else None
+        return evaluation_frame(network.spec.image_size, network.spec.crop_fraction, native)
+
+    def eval_loader(self, split: Split, network: Network) -> EvalLoader:
+        """Return the loader of a split with frames of the size that this network wants."""
+        size, workers, device = self.eval_frame(network), self.config.data.workers, self.fabric.device
+        return EvalLoader(split, size=size, batch_size=self.eval_batch, workers=workers, device=device)

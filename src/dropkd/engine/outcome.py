@@ -26,6 +26,7 @@ from dropkd.engine.pool import record_pool
 from dropkd.engine.predictions import PredictionsFile
 from dropkd.engine.relabelled import write_relabelled
 from dropkd.engine.selection import SCORE_NAMES
+from dropkd.engine.teacher_answers import answer_once
 from dropkd.engine.training import Training
 from dropkd.files import replacing, write_text
 from dropkd.models import Network, count_parameters, load_weights
@@ -100,7 +101,9 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
                 experts = training.val_teacher()
             elif teacher is not None and knows_classes:
                 asked = ("float32", name, id(teacher), id(job.data), job.config.training.batch_size)
-                experts = job.shared.remember(asked, partial(answer, teacher, split))
+                experts = job.shared.remember(
+                    asked, partial(answer_once, job, teacher, split, name, "32", partial(answer, teacher, split))
+                )
             judged = answer(selected, split)
             predictions.add(name, split.relative_paths, judged, experts)
             splits[name] = judge_answers(judged, None if experts is None else opinion_of(experts))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,6 +26,7 @@ from dropkd.engine.pool import open_pool
 from dropkd.engine.shared import Shared
 from dropkd.engine.teachers import open_expert
 from dropkd.engine.unlabelled import require_teacher_terms
+from dropkd.engine.weights import hash_weights
 from dropkd.engine.wiring import CROSS_ENTROPY
 from dropkd.errors import ConfigError
 from dropkd.methods.options import spell_out_options
@@ -36,7 +36,7 @@ from dropkd.models.stochastic_depth import build_dropping_network
 from dropkd.models.teachers.ensemble import EnsembleTeacher
 from dropkd.models.teachers.given import Given
 
-__all__ = ["hash_weights", "prepare_job"]
+__all__ = ["prepare_job"]
 
 # The benchmarks whose methods warm up do so for 20 of 240 epochs.
 _EPOCHS_TO_WARMUP = 12
@@ -251,15 +251,6 @@ def _join_equal(warmups: Mapping[str, float]) -> float | dict[str, float]:
     """Return the one number that all terms share, or each one's own."""
     different = set(warmups.values())
     return dict(warmups) if len(different) > 1 else max(different, default=0.0)
-
-
-def hash_weights(model: nn.Module) -> str:
-    """Return a SHA-256 over a model's parameters and buffers, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _evaluated_part(config: ResolvedConfig, data: ImageData) -> float | None:

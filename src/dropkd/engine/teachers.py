@@ -15,6 +15,7 @@ from dropkd.engine.job import Job
 from dropkd.engine.label_teacher_check import find_odd_probabilities, judge_label_teacher
 from dropkd.engine.observer import Observer
 from dropkd.engine.plan import evaluation_frame
+from dropkd.engine.teacher_answers import answer_once
 from dropkd.engine.teacher_check import judge_teacher, require_teacher
 from dropkd.errors import ConfigError
 from dropkd.metrics.multi_label import mean_prevalence
@@ -176,7 +177,10 @@ def _ask(
         with job.fabric.autocast():
             return answer_split(teacher, job.eval_loader(split, teacher), job.fabric.device, progress=progress)
 
-    return job.shared.remember((name, *_describe_asking(job, teacher)), answer)
+    precision = job.config.training.precision
+    # Only what is asked before the first step says how far it is.
+    once = partial(answer_once, job, teacher, split, name, precision, answer, at_start=progress is not None)
+    return job.shared.remember((name, *_describe_asking(job, teacher)), once)
 
 
 def _describe_asking(job: Job, teacher: Network) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 from dropkd.errors import ConfigError, did_you_mean
 from dropkd.teacher_cache.folder import CacheFolder, Shard, list_caches
 
-__all__ = ["choose_old", "find_cache", "find_damaged"]
+__all__ = ["JUDGED", "TRIALS", "choose_old", "find_cache", "find_damaged", "forget_orphans"]
+
+# Beside the caches: answers to the images that teachers are judged by, and what trying methods told.
+JUDGED, TRIALS = "judged", "trials"
 
 
 def find_cache(root: Path, name: str) -> CacheFolder:
@@ -68,3 +72,15 @@ def choose_old(
             chosen.append(cache)
             total -= cache.size
     return chosen
+
+
+def forget_orphans(root: Path) -> None:
+    """Remove answers to judging images of teachers whose caches are all gone; with the last cache, the trials too."""
+    caches = list_caches(root)
+    teachers = [cache.key.fields.get("teacher") for cache in caches]
+    for judged in list_caches(root / JUDGED):
+        if judged.key.fields.get("teacher") not in teachers:
+            judged.remove()
+    if not caches:
+        shutil.rmtree(root / JUDGED, ignore_errors=True)
+        shutil.rmtree(root / TRIALS, ignore_errors=True)
