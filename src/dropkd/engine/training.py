@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dropkd.contracts import Outputs
 from dropkd.data import EvalLoader, LoadedBatch, MixedLoader, TrainLoader
+from dropkd.engine.allocation import keep_freed_memory
 from dropkd.engine.averaging import average_weights
 from dropkd.engine.caching import CachedTeacher
 from dropkd.engine.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
@@ -118,6 +119,8 @@ class Training:
         self._started = 0.0
         self._stepped = 0.0
         self._saved = 0.0
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
     # What the user would call the story: train an epoch, look at the validation split, keep what is good, go on.
 

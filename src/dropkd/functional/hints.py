@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from dropkd.errors import ModelError
@@ -78,17 +80,54 @@ def hcl_loss(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> 
 def _compare_pyramids(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     check_rank(student_map, 4, "feature maps")
     check_same_shape(student_map, teacher_map, "feature maps")
-    height, width = student_map.shape[2:]
-    levels, finest = [F.mse_loss(student_map, teacher_map)], (student_map, teacher_map)
-    for side in _PYRAMID:
-        if side < min(height, width):
-            student, teacher = (F.adaptive_avg_pool2d(m, side) for m in finest)
-            levels.append(F.mse_loss(student, teacher))
-            if height % side == width % side == 0:
-                # Means of equal shares: the next level is the same from here as from the whole map.
-                finest = (student, teacher)
-    weights = [0.5**number for number in range(len(levels))]
-    return torch.stack([w * level for w, level in zip(weights, levels, strict=True)]).sum() / sum(weights)
+    compared: Tensor = _Pyramid.apply(student_map, teacher_map)
+    return compared
+
+
+class _Pyramid(torch.autograd.Function):
+    """The weighted mean of the squared differences of two maps at all levels, with gradients to the first alone.
+
+    The mean of a difference is the difference of the means, so one map is pooled and not two, and backwards the
+    gradients of all levels meet where they are small: a map is written once, where autograd writes one for each level.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, student_map: Tensor, teacher_map: Tensor) -> Tensor:
+        """Return a scalar for two maps (B, C, H, W)."""
+        height, width = student_map.shape[2:]
+        levels, sources, finest = [student_map - teacher_map], [0], 0
+        for side in _PYRAMID:
+            if side < min(height, width):
+                levels.append(F.adaptive_avg_pool2d(levels[finest], side))
+                sources.append(finest)
+                if height % side == width % side == 0:
+                    # Means of equal shares: the next level is the same from here as from the whole map.
+                    finest = len(levels) - 1
+        weights = [0.5**number for number in range(len(levels))]
+        ctx.save_for_backward(*levels)
+        ctx.sources, ctx.weights = sources, [weight / sum(weights) for weight in weights]
+        means = [w * level.square().mean() for w, level in zip(ctx.weights, levels, strict=True)]
+        return torch.stack(means).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of the student's map."""
+        levels: tuple[Tensor, ...] = ctx.saved_tensors
+        gradients = [level * (gradient * (2 * w / level.numel())) for w, level in zip(ctx.weights, levels, strict=True)]
+        for number in range(len(levels) - 1, 0, -1):
+            source = ctx.sources[number]
+            gradients[source] += _spread(gradients[number], levels[source])
+        return gradients[0], None
+
+
+def _spread(gradient: Tensor, source: Tensor) -> Tensor:
+    """Return the gradient of a map that was pooled, from that of its means."""
+    cells = [whole // part for whole, part in zip(source.shape[2:], gradient.shape[2:], strict=True)]
+    if [part * cell for part, cell in zip(gradient.shape[2:], cells, strict=True)] == list(source.shape[2:]):
+        return F.interpolate(gradient / math.prod(cells), source.shape[2:])
+    spread: Tensor = torch.ops.aten._adaptive_avg_pool2d_backward(gradient, source)
+    return spread
 
 
 @full_precision

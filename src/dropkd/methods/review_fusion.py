@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 __all__ = ["Fusion"]
@@ -72,14 +74,10 @@ class Fusion(nn.Module):
         weight, bias = _fold_norm(self.conv1[0], self.conv1[1], rows)
         attention = self.att_conv[0]
         own, other = attention.weight.flatten(1).chunk(2, dim=1)
-        asked = F.linear(deeper.permute(0, 2, 3, 1), other).permute(0, 3, 1, 2)
-        if asked.shape[2:] != (height, width):
-            asked = F.interpolate(asked, (height, width))
-        asked = asked.permute(0, 2, 3, 1).reshape(-1, 2)
-        shares = (F.linear(rows, own @ weight, own @ bias + attention.bias) + asked).sigmoid()
-        mine, theirs = shares.chunk(2, dim=1)
-        narrow, projection = torch.cat((rows * mine, mine), dim=1), torch.cat((weight, bias.unsqueeze(1)), dim=1)
-        fused: Tensor = _Blend.apply(narrow, projection, deeper, theirs.view(images, height, width))
+        # The narrow matrix first: the other way round its gradient takes five times as long.
+        asked = other @ deeper.permute(0, 2, 3, 1).flatten(0, 2).t() + (own @ bias + attention.bias).unsqueeze(1)
+        projection = torch.cat((weight, bias.unsqueeze(1)), dim=1)
+        fused: Tensor = _Blend.apply(rows, projection, own @ weight, asked, deeper, (height, width))
         return fused.view(images, height, width, -1).permute(0, 3, 1, 2)
 
 
@@ -96,9 +94,7 @@ def _fold_norm(convolution: Any, norm: Any, rows: Tensor) -> tuple[Tensor, Tenso
     """
     weight = convolution.weight.flatten(1)
     if norm.training:
-        mean = rows.mean(dim=0)
-        centred = rows - mean
-        covariance = centred.t() @ centred / len(rows)
+        mean, covariance = _Moments.apply(rows)
         mean = weight @ mean
         # Rounding may leave a channel that does not vary just below 0.
         variance = ((weight @ covariance) * weight).sum(dim=1).clamp(min=0)
@@ -112,41 +108,96 @@ def _fold_norm(convolution: Any, norm: Any, rows: Tensor) -> tuple[Tensor, Tenso
     return weight * scale.unsqueeze(1), norm.bias - mean * scale
 
 
+class _Moments(torch.autograd.Function):
+    """Mean (C,) and covariance (C, C) of rows (N, C), of which the gradients are one product and not three."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both, over N."""
+        mean = rows.mean(dim=0)
+        centred = rows - mean
+        ctx.save_for_backward(centred)
+        return mean, centred.t() @ centred / len(rows)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_mean: Tensor, of_covariance: Tensor) -> Tensor:
+        """Return the gradient of the rows."""
+        (centred,) = ctx.saved_tensors
+        # What the mean does to the covariance is nothing: the rows add up to 0 once it is taken away.
+        both = (of_covariance + of_covariance.t()) / len(centred)
+        return torch.addmm(of_mean / len(centred), centred, both)
+
+
 class _Blend(torch.autograd.Function):
-    """Adds a projection of narrow rows to a coarse map that is repeated over whole cells and weighed.
+    """Adds a projection of narrow rows to a coarse map that is repeated over whole cells, both by their shares.
 
     Left to autograd, the repeated map, both summands and the gradients of each are wide maps of their own, whose
     reading and writing is a fifth of a step with ResNet-20. Here one is written forwards and one backwards.
     """
 
     @staticmethod
-    def forward(ctx: Any, narrow: Tensor, projection: Tensor, coarse: Tensor, shares: Tensor) -> Tensor:
-        """Return (B * H * W, width) for rows (B * H * W, C), (width, C), a map (B, width, H', W'), shares (B, H, W)."""
-        ctx.save_for_backward(narrow, projection, coarse, shares)
-        cells, parts = _view_cells(coarse, shares)
-        fused = narrow.new_empty(len(narrow), len(projection))
-        torch.mul(cells, parts, out=fused.view(*parts.shape[:-1], -1))
+    def forward(
+        ctx: Any, rows: Tensor, projection: Tensor, asking: Tensor, asked: Tensor, coarse: Tensor, grid: tuple[int, int]
+    ) -> Tensor:
+        """Return (N, width), the positions of all images.
+
+        Args:
+            ctx: keeps what the gradients need.
+            rows: (N, C), the positions of the narrow map.
+            projection: (width, C + 1), its weight and, in the last column, its bias.
+            asking: (2, C), what a position of the narrow map says to both shares before their sigmoid.
+            asked: (2, n), what each position of the coarse map says to them.
+            coarse: (B, width, H', W'), with n positions in all.
+            grid: H and W of the narrow map, with B * H * W = N; multiples of H' and W'.
+        """
+        channels = rows.shape[1]
+        shares = asking @ rows.t()
+        _view_cells(shares, coarse, grid).add_(_view_cells(asked, coarse, coarse.shape[2:]))
+        shares.sigmoid_()
+        narrow = torch.empty(len(rows), channels + 1, dtype=rows.dtype, device=rows.device)
+        torch.mul(rows, shares[0].unsqueeze(1), out=narrow[:, :channels])
+        narrow[:, channels] = shares[0]
+        fused = torch.empty(len(rows), len(projection), dtype=rows.dtype, device=rows.device)
+        parts = _view_cells(shares[1], coarse, grid)
+        torch.mul(_view_wide(coarse), parts.unsqueeze(-1), out=fused.view(*parts.shape, -1))
+        ctx.save_for_backward(rows, narrow, projection, asking, coarse, shares)
+        ctx.grid = grid
         return fused.addmm_(narrow, projection.t())
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the gradients of the four arguments."""
-        narrow, projection, coarse, shares = ctx.saved_tensors
-        gradient = gradients[0].contiguous()
-        cells, parts = _view_cells(coarse, shares)
-        by_cell = gradient.view(*parts.shape[:-1], -1)
-        product = torch.empty_like(by_cell)
-        of_shares = torch.mul(by_cell, cells, out=product).sum(dim=-1).view(shares.shape)
-        torch.mul(by_cell, parts, out=product)
-        size = (parts.shape[2], parts.shape[4])
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the first five arguments."""
+        rows, narrow, projection, asking, coarse, shares = ctx.saved_tensors
+        channels, gradient = rows.shape[1], gradient.contiguous()
+        parts = _view_cells(shares[1], coarse, ctx.grid)
+        by_cell = gradient.view(*parts.shape, -1)
+        product, of_shares = torch.empty_like(by_cell), torch.empty_like(shares)
+        torch.sum(torch.mul(by_cell, _view_wide(coarse), out=product).view(gradient.shape), dim=1, out=of_shares[1])
+        torch.mul(by_cell, parts.unsqueeze(-1), out=product)
+        cell = (parts.shape[2], parts.shape[4])
+        wide = product.view(len(coarse), *ctx.grid, -1).permute(0, 3, 1, 2)
         # A sum over each cell: pooling is many times faster at it than a sum over two dimensions.
-        of_coarse = F.avg_pool2d(product.view(*shares.shape, -1).permute(0, 3, 1, 2), size).mul_(size[0] * size[1])
-        return gradient @ projection, gradient.t() @ narrow, of_coarse, of_shares
+        of_coarse = F.avg_pool2d(wide, cell).mul_(cell[0] * cell[1])
+        of_narrow = gradient @ projection
+        of_rows = of_narrow[:, :channels] * rows
+        torch.sum(of_rows, dim=1, out=of_shares[0])
+        of_shares[0] += of_narrow[:, channels]
+        of_shares *= shares * (1 - shares)
+        torch.mul(of_narrow[:, :channels], shares[0].unsqueeze(1), out=of_rows)
+        of_rows.addmm_(of_shares.t(), asking)
+        of_asked = _view_cells(of_shares, coarse, ctx.grid).sum(dim=(3, 5)).view(2, -1)
+        # The product of a wide and a narrow matrix is faster this way round.
+        return of_rows, (narrow.t() @ gradient).t(), of_shares @ rows, of_asked, of_coarse, None
 
 
-def _view_cells(coarse: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both as (B, H', rows of a cell, W', columns of a cell, width), 1 where they are repeated."""
-    images, width, height, length = coarse.shape
-    cells = coarse.permute(0, 2, 3, 1).reshape(images, height, 1, length, 1, width)
-    parts = shares.reshape(images, height, shares.shape[1] // height, length, shares.shape[2] // length, 1)
-    return cells, parts
+def _view_cells(values: Tensor, coarse: Tensor, grid: Sequence[int]) -> Tensor:
+    """Return (..., N) numbers of positions as (..., B, H', rows of a cell, W', columns of a cell)."""
+    images, _, height, width = coarse.shape
+    return values.view(*values.shape[:-1], images, height, grid[0] // height, width, grid[1] // width)
+
+
+def _view_wide(coarse: Tensor) -> Tensor:
+    """Return a map (B, width, H', W') as (B, H', 1, W', 1, width), to be repeated over the positions of a cell."""
+    return coarse.permute(0, 2, 3, 1)[:, :, None, :, None]
