@@ -101,6 +101,8 @@ def print_outcome(run: Run) -> None:
     output.print()
     print_heading(_describe_run(metrics))
     output.print(table)
+    if bonus := metrics.get("selection_bonus"):
+        print_line("picking", _describe_bonus(bonus))
     if stopped := metrics.get("stopped_early"):
         print_line("stopped", _describe_stop(stopped))
     if relabelled := metrics.get("relabelled"):
@@ -156,6 +158,12 @@ def _describe_run(metrics: Mapping[str, Any]) -> str:
     if teacher:
         text += f" from {teacher['source']} ({teacher['parameters']:,})"
     return f"{text}, seed {metrics['seed']}"
+
+
+def _describe_bonus(bonus: Mapping[str, Any]) -> str:
+    best, figure = say_percent(bonus["best"]), FIGURES[bonus["figure"]]
+    more = f"{100 * bonus['bonus']:.2f} points above that of the epoch that was kept"
+    return f"the best test {figure} of any epoch was {best} (epoch {bonus['best_epoch'] + 1}), {more}"
 
 
 def _describe_stop(stopped: Mapping[str, Any]) -> str:

@@ -60,6 +60,8 @@ class TrainingConfig(Section):
             recall of the classes (UAR) where the largest has more than 3 times the training images of the smallest,
             else accuracy; where images have several labels it is ``map``, the mean average precision. Ties go to the
             lower loss.
+        track_test: judge the test images after each epoch as well. No choice looks at that; it shows by how much the
+            habit of picking the epoch on the test images would have made the figure look better.
         label_smoothing: share of the label that is spread over all classes.
         mixup: alpha of mixup; 0 is off.
         cutmix: alpha of CutMix; 0 is off. With both, each batch draws one.
@@ -90,6 +92,7 @@ class TrainingConfig(Section):
     class_beta: float = Field(default=0.999, ge=0, lt=1)
     patience: int | None = Field(default=None, ge=1)
     select_by: Literal["auto", "accuracy", "uar", "loss", "map"] = "auto"
+    track_test: bool = False
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     mixup: float = Field(default=0.0, ge=0)
     cutmix: float = Field(default=0.0, ge=0)

@@ -21,11 +21,12 @@ from dropkd.engine.evaluation import Answers, answer_split, score_answers
 from dropkd.engine.fabric import computes_in_float32
 from dropkd.engine.imbalance import is_imbalanced
 from dropkd.engine.job import Job
+from dropkd.engine.journal import read_journal
 from dropkd.engine.judging import judge_answers, opinion_of
 from dropkd.engine.pool import record_pool
 from dropkd.engine.predictions import PredictionsFile
 from dropkd.engine.relabelled import write_relabelled
-from dropkd.engine.selection import SCORE_NAMES
+from dropkd.engine.selection import SCORE_NAMES, measure_selection_bonus
 from dropkd.engine.teacher_answers import answer_once
 from dropkd.engine.training import Training
 from dropkd.files import replacing, write_text
@@ -122,12 +123,18 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
         "splits": splits,
         "last_epoch": last_scores,
         "selected": _describe_selection(job, training),
+        "selection_bonus": _measure_bonus(job, training),
         "teacher": describe_teacher(job, experts_scores),
         "baseline": baseline,
         **({} if relabelled is None else {"relabelled": relabelled}),
     }
     write_json(training.folder / "metrics.json", metrics)
     return metrics
+
+
+def _measure_bonus(job: Job, training: Training) -> dict[str, Any] | None:
+    epochs = [event for event in read_journal(training.folder / "metrics.jsonl") if event["event"] == "epoch"]
+    return measure_selection_bonus(epochs, training.position.best_epoch, job.data.multi_label)
 
 
 def mark_interrupted(job: Job, training: Training) -> None:

@@ -71,7 +71,17 @@ def rehearse(config: Config, observer: Observer) -> DryRun:
         loader, val = job.train_loader(), job.data.val
         val_loader = job.eval_loader(val, job.distiller.student) if val is not None else None
         training = Training(
-            job.config, Path(scratch), job.distiller, job.finetuning, loader, val_loader, None, job.fabric, observer, ""
+            job.config,
+            Path(scratch),
+            job.distiller,
+            job.finetuning,
+            loader,
+            val_loader,
+            None,
+            None,
+            job.fabric,
+            observer,
+            "",
         )
         # A step costs less while most of the network rests.
         timed = [(_time_steps(job, training, epoch), epochs) for epoch, epochs in job.finetuning.phases]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from dropkd.config import Config, MethodConfig, load_config, update_config
+from dropkd.data import EvalLoader
 from dropkd.engine.augmentation import fit_padding
 from dropkd.engine.caching import open_cache
 from dropkd.engine.job import Job
@@ -24,7 +25,7 @@ from dropkd.engine.setup import prepare_job
 from dropkd.engine.signals import Interrupted, StopRequest
 from dropkd.engine.teachers import check_teacher
 from dropkd.engine.training import Training
-from dropkd.errors import RunError
+from dropkd.errors import ConfigError, RunError
 from dropkd.models.teachers.given import Given
 
 __all__ = ["Steps", "make_training", "resume_run", "start_run", "train_baseline", "train_in_steps"]
@@ -170,6 +171,14 @@ def train_baseline(whole: Job, run: Path, observer: Observer, student: nn.Module
     return _BASELINE
 
 
+def _watch_test(job: Job) -> EvalLoader | None:
+    if not job.config.training.track_test:
+        return None
+    if job.data.test is None:
+        raise ConfigError("training.track_test follows the test images, but the data has none.")
+    return job.eval_loader(job.data.test, job.distiller.student)
+
+
 def make_training(job: Job, folder: Path, observer: Observer) -> Training:
     """Return a job's training as it is before its first step, with the teacher judged and its answers at hand."""
     val_teacher = check_teacher(job, observer)
@@ -183,6 +192,7 @@ def make_training(job: Job, folder: Path, observer: Observer) -> Training:
         job.finetuning,
         loader,
         job.eval_loader(val, job.distiller.student) if val is not None else None,
+        _watch_test(job),
         val_teacher,
         job.fabric,
         observer,

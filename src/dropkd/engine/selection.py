@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["SCORE_NAMES", "EarlyStop", "find_early_stop", "rank_scores"]
+__all__ = ["SCORE_NAMES", "EarlyStop", "find_early_stop", "measure_selection_bonus", "rank_scores"]
 
 # How the scores that can pick an epoch are called where people read them.
 SCORE_NAMES = {"accuracy": "accuracy", "uar": "UAR", "loss": "loss", "map": "mAP"}
@@ -40,6 +40,34 @@ class EarlyStop:
             f"for {count} (best: {value} in epoch {self.best_epoch + 1}). The schedule of the learning rate was cut "
             "there."
         )
+
+
+def measure_selection_bonus(
+    epochs: Sequence[Mapping[str, Any]], chosen: int, multi_label: bool
+) -> dict[str, Any] | None:
+    """Return by how much the figure would look better, had the epoch been picked on the test images.
+
+    Args:
+        epochs: the log's records of epochs; those with ``test`` count.
+        chosen: the epoch that was kept, counted from 0.
+        multi_label: whether images have several labels: the figure is then mAP, else accuracy.
+
+    Returns:
+        ``figure``, ``selected`` and ``best`` (the test figure of the epoch that was kept and of the best one),
+        ``best_epoch`` and ``bonus``, their difference as a fraction; None where the test images were not followed.
+    """
+    key = "map" if multi_label else "accuracy"
+    found = {int(record["epoch"]): float(record["test"][key]) for record in epochs if record.get("test")}
+    if chosen not in found:
+        return None
+    best = max(found, key=lambda epoch: (found[epoch], -epoch))
+    return {
+        "figure": key,
+        "selected": found[chosen],
+        "best": found[best],
+        "best_epoch": best,
+        "bonus": found[best] - found[chosen],
+    }
 
 
 def rank_scores(val: Mapping[str, Any], by: str) -> tuple[float, ...]:

@@ -73,6 +73,7 @@ class Training:
         finetuning: what of them is trained when, and at which rate.
         train_loader: the training images.
         val_loader: the validation images, which pick the epoch; without them the last one is kept.
+        test_loader: the test images, where they are to be judged after each epoch; nothing is chosen by them.
         val_teacher: gives the teacher's answers to them, asked for once an epoch; or None.
         fabric: device and precision.
         observer: who is told.
@@ -89,6 +90,7 @@ class Training:
         finetuning: FineTuning,
         train_loader: TrainLoader | MixedLoader,
         val_loader: EvalLoader | None,
+        test_loader: EvalLoader | None,
         val_teacher: Callable[[], Answers] | None,
         fabric: Fabric,
         observer: Observer,
@@ -98,6 +100,7 @@ class Training:
     ) -> None:
         self.config, self.folder, self.fabric, self.observer = config, folder, fabric, observer
         self.train_loader, self.val_loader, self.val_teacher = train_loader, val_loader, val_teacher
+        self.test_loader = test_loader
         self.device, self.data_sha256, self.unlabelled_sha256 = fabric.device, data_sha256, unlabelled_sha256
         self.cached = cached
         self.distiller = distiller.to(self.device)
@@ -247,11 +250,12 @@ class Training:
             position.best_epoch, position.best_val = position.epoch, val
             save_network(self.judged, self.folder / "student.safetensors")
         position.last_val = val
+        test = None if self.test_loader is None else score_answers(self.answer(self.judged, self.test_loader))
         position.seconds = time.monotonic() - self._started
         record = {
             "epoch": position.epoch, "seconds": position.seconds, "train": self.tally.summary(), "val": val,
             "best": is_best, "lr": self.rate, "imbalanced": is_imbalanced(self.train_loader.split),
-            "probe": position.epoch < self.config.finetune.probe_epochs,
+            "probe": position.epoch < self.config.finetune.probe_epochs, **({} if test is None else {"test": test}),
         }  # fmt: skip
         journal.write("epoch", (position.epoch + 1) * len(self.train_loader), **record)
         self._note_label_changes(journal)

@@ -84,6 +84,8 @@ def _draw_accuracy(run: RunRecord, mark: float | None) -> Chart | None:
         Series("validation", "student", run.log.by_epoch("val", "accuracy")),
         Series("training", "train", run.log.by_epoch("train", "accuracy")),
     ]
+    if test := run.log.by_epoch("test", "accuracy"):
+        series.append(Series("test, no part in any choice", "hue5", test))
     if run.baseline is not None:
         series.append(Series("trained alone, validation", "alone", run.baseline.log.by_epoch("val", "accuracy")))
     teacher = run.figure("teacher", "splits", "val", "accuracy")
@@ -95,6 +97,8 @@ def _draw_accuracy(run: RunRecord, mark: float | None) -> Chart | None:
 
 def _draw_precision(run: RunRecord, mark: float | None) -> Chart | None:
     series = [Series("validation", "student", run.log.by_epoch("val", "map"))]
+    if test := run.log.by_epoch("test", "map"):
+        series.append(Series("test, no part in any choice", "hue5", test))
     if run.baseline is not None:
         series.append(Series("trained alone, validation", "alone", run.baseline.log.by_epoch("val", "map")))
     teacher = run.teacher_score("val")

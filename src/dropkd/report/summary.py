@@ -180,7 +180,15 @@ def _describe_selection(run: RunRecord) -> Markup:
     of = f" of {int(last) + 1}" if last is not None else ""
     said = Markup("Epoch {}{} was kept, chosen by {}").format(int(epoch) + 1, of, by)
     is_untouched = "test" not in by and run.split == "test"
-    return said + ("; the test images played no part in that choice." if is_untouched else ".")
+    said += "; the test images played no part in that choice." if is_untouched else "."
+    bonus, best = run.figure("selection_bonus", "bonus"), run.figure("selection_bonus", "best_epoch")
+    if bonus is None or best is None:
+        return said
+    if bonus <= 0:
+        return said + " No epoch did better on the test images."
+    return said + Markup(
+        " Picked on the test images, epoch {} would have shown {} points more than can be expected of new images."
+    ).format(int(best) + 1, f"{100 * bonus:.2f}")
 
 
 def _describe_uneven_classes(run: RunRecord, split: str) -> Markup:
