@@ -26,7 +26,7 @@ def test_the_snippets_of_a_page_run(
     page: Path, clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for place in ("running", "group_running"):
+    for place in ("running", "group_preparing"):
         monkeypatch.setattr(f"dropkd.engine.{place}.check_teacher", lambda job, observer: None)
     batch = (torch.rand(4, 3, 28, 28), torch.tensor([0, 1, 2, 0]))
     names: dict[str, Any] = {

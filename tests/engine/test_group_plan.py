@@ -50,6 +50,14 @@ def test_one_stream_of_batches_asks_nothing_twice_and_one_by_one_all_do() -> Non
     assert len(apart.sets) == 1
 
 
+def test_a_logger_that_knows_one_run_at_a_time_keeps_runs_apart() -> None:
+    runs = [
+        Member(name, name, load_config(flags={"data.path": "x", "student.name": "y", "loggers": loggers}))
+        for name, loggers in (("a", ["tensorboard"]), ("b", ["wandb"]), ("c", []), ("d", ["mlflow"]))
+    ]
+    assert bundles_of(plan_group(runs, dict.fromkeys("abcd", KIND), memory=10_000)) == [["a", "c"], ["b"], ["d"]]
+
+
 def test_mixed_batches_are_never_shared_between_seeds_and_plain_runs_ask_nobody() -> None:
     runs = [member("a0"), member("a1", 1), member("p0"), member("p1", 1)]
     mixed, plain = replace(KIND, mixes=True), replace(KIND, asks=False, batches=("views", 8))

@@ -149,9 +149,10 @@ def distill(
     defaults = {"method.name": "dropkd"}
     if is_group_asked(context.params):
         configs = assemble_members(context.params, defaults)
-        _require_teacher(next(iter(configs.values())))
+        first = next(iter(configs.values()))
+        _require_teacher(first)
         together = flags.read_side_by_side(side_by_side)
-        run_group(configs, output, side_by_side=together, overwrite=overwrite, dry_run=dry_run)
+        run_group(configs, output or first.output, side_by_side=together, overwrite=overwrite, dry_run=dry_run)
         return
     settings = flags.assemble_config({**context.params, "student": next(iter(student or ()), None)}, defaults=defaults)
     _require_teacher(settings)

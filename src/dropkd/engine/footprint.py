@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -71,11 +72,24 @@ def _measure_activations(job: Job) -> int:
     # A large teacher takes its time, and what is left grows with the images.
     shown = min(max(_MEASURED, method.least_batch), loader.images)
     sample = next(loader.images_in_order(0, 0, shown, shown, here=True))
+    images = sample.images.to(device)
+    with job.fabric.autocast():
+        answer = job.shared.remember(_describe_asking(job, shown), partial(job.distiller.ask_teacher, images))
     fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
     hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda values: values)
     with fork, hooks, job.fabric.autocast():
-        distiller(sample.images.to(device), sample.target.to(device), sample.index.to(device))
+        target, index = sample.target.to(device), sample.index.to(device)
+        distiller(images, target, index, teacher_outputs=answer)
     return round(sum(sizes.values()) * batch / shown)
+
+
+def _describe_asking(job: Job, images: int) -> tuple[object, ...]:
+    """Return all that the teacher's answer to the first so many images depends on."""
+    config, method = job.config, job.distiller.method
+    return (
+        "a few images", images, id(job.distiller.teacher), frozenset(method.teacher_reads), id(job.data),
+        job.view_size, repr(job.recipe), method.views, config.view_seed, config.training.precision,
+    )  # fmt: skip
 
 
 def _place_of(values: Tensor) -> int:

@@ -15,6 +15,8 @@ __all__ = ["Kind", "Plan", "describe_kind", "plan_group", "seedless", "share_vie
 
 # Of the free memory: what trainings take varies from step to step, and others want some as well.
 _SHARE_OF_MEMORY = 0.8
+# The other loggers have one run in a process at a time.
+_SEVERAL_AT_ONCE = frozenset({"tensorboard"})
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def seedless(config: Config) -> str:
     return config.model_copy(update={"seed": 0, "output": None}).model_dump_json()
 
 
-def describe_kind(job: Job, footprint: Footprint | None = None, needs: Needs | None = None) -> Kind:
+def describe_kind(job: Job, footprint: Footprint | None = None) -> Kind:
     """Return what a job has in common with those that differ from it in their seed alone."""
     config, method = job.config, job.distiller.method
     training, data = config.training, config.data
@@ -84,7 +86,7 @@ def describe_kind(job: Job, footprint: Footprint | None = None, needs: Needs | N
         *pictures, training.batch_size, data.sampling, data.unlabelled_ratio, training.mixup, training.cutmix,
     )  # fmt: skip
     mixes = bool(training.mixup or training.cutmix or data.sampling != "shuffle")
-    return Kind(pictures, batches, mixes, bool(method.teacher_reads), footprint, needs)
+    return Kind(pictures, batches, mixes, bool(method.teacher_reads), footprint)
 
 
 def plan_group(members: Sequence[Member], kinds: Mapping[str, Kind], *, memory: int | None) -> Plan:
@@ -99,7 +101,8 @@ def plan_group(members: Sequence[Member], kinds: Mapping[str, Kind], *, memory: 
     """
     streams: dict[tuple[object, ...], list[Member]] = {}
     for member in members:
-        own = () if memory is not None else (member.name,)
+        has_rival = any(logger not in _SEVERAL_AT_ONCE for logger in member.config.loggers)
+        own = (member.name,) if memory is None or has_rival else ()
         streams.setdefault((*kinds[member.name].batches, member.config.seed, *own), []).append(member)
     askers: dict[tuple[object, ...], list[tuple[Member, ...]]] = {}
     for stream in streams.values():

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from dropkd.config import load_config, update_config
-from dropkd.engine.cache_needs import find_needs
-from dropkd.engine.footprint import free_memory, measure_footprint
-from dropkd.engine.group_caching import GroupCaches, choose_caching
 from dropkd.engine.group_folder import GroupFolder, Member
 from dropkd.engine.group_observer import GroupObserver
-from dropkd.engine.group_plan import Kind, Plan, describe_kind, plan_group, seedless
+from dropkd.engine.group_preparing import Preparation
 from dropkd.engine.job import Job
 from dropkd.engine.observer import Observer
 from dropkd.engine.outcome import mark_interrupted, read_metrics
 from dropkd.engine.run_folder import check_free, claim_folder, with_absolute_paths
 from dropkd.engine.running import make_training, train_baseline, train_in_steps
-from dropkd.engine.setup import prepare_job
 from dropkd.engine.shared import Shared
 from dropkd.engine.side_by_side import Turn, share_batches, take_turns
 from dropkd.engine.signals import Interrupted, StopRequest
-from dropkd.engine.teachers import check_teacher
 from dropkd.errors import RunError
 from dropkd.models.teachers.given import Given
 
@@ -60,11 +55,9 @@ class GroupRunner:
         teacher: Given | None = None,
         on_closed: Callable[[Path], None] = lambda folder: None,
     ) -> None:
-        self.group, self.side_by_side, self.teacher, self.on_closed = group, side_by_side, teacher, on_closed
+        self.group, self.on_closed = group, on_closed
         self.observer = GroupObserver(observer, [member.name for member in group.members])
-        self.shared = Shared()
-        self._ready: dict[str, Job] = {}
-        self._caches: GroupCaches | None = None
+        self.preparation = Preparation(group, self.observer, side_by_side, teacher, Shared())
 
     def run(self) -> None:
         """Train all runs to their end; one that fails is written down and does not stop the others.
@@ -76,81 +69,28 @@ class GroupRunner:
             DropKDError: a mistake in the configurations, the data or the networks.
             Interrupted: SIGTERM or Ctrl-C came; the same call goes on.
         """
-        left = self.group.unfinished
-        if not left:
+        if not self.group.unfinished:
             return
-        plan = self._plan(left)
+        plan = self.preparation.plan()
+        self.group = self.preparation.group
         self.group.write()
-        with self.group.working(), StopRequest() as stop:
+        with self.group.working():
             bundles = list(plan.bundles)
             while bundles:
-                bundle = bundles.pop(0)
-                bundles += self._train(bundle, stop)
-                if stop.signal_number is not None and self.group.unfinished:
-                    raise self._interruption(stop.signal_number)
+                bundles += self._train(bundles.pop(0))
 
-    # Before the first step.
+    def _train(self, bundle: Sequence[Member]) -> list[tuple[Member, ...]]:
+        """Train runs side by side; return what is to be tried again, one by one.
 
-    def _plan(self, left: Sequence[Member]) -> Plan:
-        """Return how the runs that are left are trained, having built each kind of them once."""
-        decided = all(member.shares_cache is not None for member in left)
-        shares = not decided or any(member.shares_cache for member in left)
-        kinds = self._look_at(self.group.members if shares else left)
-        memory = self._find_memory(kinds) if self.side_by_side else None
-        if shares:
-            sets = plan_group(self.group.members, kinds, memory=memory).sets
-            caching = choose_caching(sets, kinds, self.observer) if not decided else frozenset[str]()
-            members = (
-                m if m.shares_cache is not None else replace(m, shares_cache=m.name in caching)
-                for m in self.group.members
-            )
-            self.group = GroupFolder(self.group.path, tuple(members))
-            self._caches = GroupCaches(sets, kinds, self.observer)
-        plan = plan_group(self.group.unfinished, kinds, memory=memory)
-        self._describe(plan)
-        return plan
-
-    def _look_at(self, members: Sequence[Member]) -> Mapping[str, Kind]:
-        """Return what each run is like, having built one for all that differ in their seed alone."""
-        found: dict[str, Kind] = {}
-        seeds = [member.config.seed for member in members]
-        meets = self.side_by_side and len(set(seeds)) < len(seeds)
-        for member in members:
-            kind = seedless(member.config)
-            if kind not in found:
-                self.observer.turn_to(member.name)
-                job = prepare_job(member.config, self.observer, teacher=self.teacher, shared=self.shared)
-                check_teacher(job, self.observer)
-                needs = find_needs(job, job.train_loader()) if len(members) > 1 else None
-                found[kind] = describe_kind(job, measure_footprint(job) if meets else None, needs)
-                # The first run need not be built twice; more of them would take the memory of all.
-                if not self._ready and not self.group.is_finished(member):
-                    self._ready[member.name] = job
-        return {member.name: found[seedless(member.config)] for member in members}
-
-    def _find_memory(self, kinds: Mapping[str, Kind]) -> int:
-        devices = {device for kind in kinds.values() for device in kind.pictures if isinstance(device, torch.device)}
-        return min(free_memory(device) for device in devices)
-
-    def _describe(self, plan: Plan) -> None:
-        left, runs = len(self.group.unfinished), len(self.group.members)
-        several = [bundle for bundle in plan.bundles if len(bundle) > 1]
-        words = f"{runs} runs" if left == runs else f"{left} of {runs} runs are left"
-        if several:
-            together = max(len(bundle) for bundle in several)
-            words += f", up to {together} of them side by side, from the same batches"
-        self.observer.on_message(f"Group {self.group.path}: {words}.")
-
-    # Training.
-
-    def _train(self, bundle: Sequence[Member], stop: StopRequest) -> list[tuple[Member, ...]]:
-        """Train runs side by side; return what is to be tried again, one by one."""
-        entries = []
+        Raises:
+            Interrupted: SIGTERM or Ctrl-C came.
+        """
+        entries, stop = [], StopRequest()
         for member in bundle:
             try:
                 entries.append(self._begin(member, stop))
-            except Interrupted:
-                raise
+            except Interrupted as stopped:  # in a baseline
+                raise self._interruption(stopped.signal_number) from stopped
             except Exception as error:  # one run's trouble is not the others'
                 self._fail(member, error)
         share_batches([entry.turn.training for entry in entries])
@@ -180,7 +120,11 @@ class GroupRunner:
             else:
                 self._fail(entry.member, error)
 
-        take_turns([entry.turn for entry in entries], on_end=finish, on_error=give_up)
+        # Before the first step a signal acts at once: building a cache may take hours.
+        with stop:
+            take_turns([entry.turn for entry in entries], on_end=finish, on_error=give_up)
+        if stop.signal_number is not None and self.group.unfinished:
+            raise self._interruption(stop.signal_number)
         return again
 
     def _begin(self, member: Member, stop: StopRequest) -> _Entry:
@@ -191,13 +135,12 @@ class GroupRunner:
             check_free(folder, overwrite=False)
         config = member.config if starts else load_config(folder / "config.yaml")
         config = update_config(config, {"output": folder})
-        job = self._ready.pop(member.name, None) if starts else None
-        if job is None:
-            job = prepare_job(config, self.observer, teacher=self.teacher, shared=self.shared)
+        job = self.preparation.ready.pop(member.name, None) if starts else None
+        job = job or self.preparation.build(replace(member, config=config))
         job.config = with_absolute_paths(job.config.model_copy(update={"output": folder}))
         self._check_images(job)
-        if member.shares_cache and self._caches is not None:
-            self._caches.prepare(member, job)
+        if member.shares_cache and self.preparation.caches is not None:
+            self.preparation.caches.prepare(member, job)
         training = make_training(job, folder, self.observer)
         training.observer = self.observer.of_run(member.name)
         if starts:
@@ -211,7 +154,7 @@ class GroupRunner:
             known = read_metrics(self.group.folder_of(member))
             same_data = known and member.config.data.path == job.config.data.path
             same_split = member.config.split_seed == job.config.split_seed
-            if same_data and same_split and known["train_sha256"] != job.data.train.fingerprint():
+            if same_data and same_split and known.get("train_sha256") != job.data.train.fingerprint():
                 raise RunError(
                     f"The training images are no longer those of {member.name!r} in the same group: files were added, "
                     "removed, renamed or changed. Put them back, or start a new group."
