@@ -83,3 +83,26 @@ def test_every_name_that_a_module_exports_exists(path: Path) -> None:
         return
     module = import_module(name)
     assert [export for export in getattr(module, "__all__", []) if not hasattr(module, export)] == []
+
+
+def test_a_training_loads_no_library_that_only_lightning_asks_for() -> None:
+    assert modules_after("import dropkd.api").isdisjoint(("torchmetrics", "scipy", "matplotlib", "transformers"))
+
+
+def test_lightning_finds_torchmetrics_as_it_was() -> None:
+    code = "\n".join(
+        [
+            "import dropkd.api",
+            "from lightning_fabric.utilities.spike import SpikeDetection",
+            "print(SpikeDetection())",
+            "from torchmetrics import Metric",
+            "import dropkd",
+            "assert issubclass(dropkd.metrics.MinibatchCKA, Metric)",
+        ]
+    )
+    assert "torchmetrics" in modules_after(code)
+
+
+def test_a_measure_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match=r"module 'dropkd\.metrics' has no attribute 'Minibatch'"):
+        _ = dropkd.metrics.Minibatch

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from lightning_fabric import Fabric
 
 from dropkd.errors import ConfigError
+
+
+@contextmanager
+def _hide(library: str) -> Iterator[None]:
+    """Let a library that is not loaded yet seem not to be installed."""
+    if library in sys.modules:
+        yield
+        return
+    sys.modules[library] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[library]
+
+
+# Lightning asks for the version of torchmetrics by loading it, with SciPy, matplotlib and transformers behind it: two
+# seconds and 100 MiB at each start, for a part of Lightning that is not used here.
+with _hide("torchmetrics"):
+    from lightning_fabric import Fabric
+    from lightning_fabric.utilities import imports as _lightning
+
+# Whoever uses that part beside dropkd must find it as it was.
+_lightning._TORCHMETRICS_GREATER_EQUAL_1_0_0 = True
 
 __all__ = ["Fabric", "choose_device", "computes_in_float32", "make_fabric"]
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from dropkd.errors import ConfigError, ModelError
 
-__all__ = ["MinibatchCKA", "hsic1", "linear_cka", "rbf_cka"]
+__all__ = ["hsic1", "linear_cka", "rbf_cka"]
 
 # The unbiased estimate divides by n - 3.
 _LEAST_IMAGES = 4
@@ -34,6 +32,7 @@ def hsic1(x: Tensor, y: Tensor) -> Tensor:
         Nguyen, Raghu, Kornblith, "Do Wide and Deep Networks Learn the Same Things?", ICLR 2021.
 
     Example:
+        >>> import torch
         >>> x = torch.tensor([[1.0], [0.0], [1.0], [0.0]])
         >>> round(hsic1(x, x).item(), 4)
         0.1667
@@ -41,52 +40,6 @@ def hsic1(x: Tensor, y: Tensor) -> Tensor:
     _check_features(x, y)
     _check_count(x)
     return _multiply_centred(x, y).to(x.dtype)
-
-
-class MinibatchCKA(Metric):
-    """Centred kernel alignment of two networks' features, estimated over many batches.
-
-    ``update(x, y)`` takes features (n, ...) and (n, ...) of the same images, ``compute()`` gives a scalar in
-    float64: 1 for features that differ by a rotation and a scale, about 0 (also below) for independent ones,
-    nan where one network's features do not vary.
-
-    Note:
-        The three criteria are averaged over batches and divided once. Batches of unequal sizes weigh alike.
-
-    References:
-        Nguyen, Raghu, Kornblith, "Do Wide and Deep Networks Learn the Same Things?", ICLR 2021.
-
-    Example:
-        >>> cka = MinibatchCKA()
-        >>> for batch in torch.randn(3, 8, 5):
-        ...     cka.update(batch, 2 * batch.flip(1))
-        >>> round(cka.compute().item(), 4)
-        1.0
-    """
-
-    is_differentiable = False
-    higher_is_better = None
-    full_state_update = False
-    xy: Tensor
-    xx: Tensor
-    yy: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("xy", "xx", "yy"):
-            self.add_state(name, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    @torch.no_grad()
-    def update(self, x: Tensor, y: Tensor) -> None:
-        """Take in the features of one batch; see :func:`hsic1` for what is asked of them."""
-        x, y = x.double(), y.double()
-        self.xy += hsic1(x, y)
-        self.xx += hsic1(x, x)
-        self.yy += hsic1(y, y)
-
-    def compute(self) -> Tensor:
-        """Return the alignment over all batches so far."""
-        return self.xy / (self.xx.sqrt() * self.yy.sqrt())
 
 
 def linear_cka(x: Tensor, y: Tensor, unbiased: bool = False) -> Tensor:
@@ -105,6 +58,7 @@ def linear_cka(x: Tensor, y: Tensor, unbiased: bool = False) -> Tensor:
         Kornblith, Norouzi, Lee, Hinton, "Similarity of Neural Network Representations Revisited", ICML 2019.
 
     Example:
+        >>> import torch
         >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
         >>> round(linear_cka(x, 3 * x.flip(1)).item(), 4)
         1.0
@@ -131,6 +85,7 @@ def rbf_cka(x: Tensor, y: Tensor, threshold: float = 1.0) -> Tensor:
         Kornblith, Norouzi, Lee, Hinton, "Similarity of Neural Network Representations Revisited", ICML 2019.
 
     Example:
+        >>> import torch
         >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
         >>> round(rbf_cka(x, 3 * x.flip(1), threshold=0.5).item(), 4)
         1.0

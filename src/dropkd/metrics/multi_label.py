@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.functional.classification import binary_average_precision
 
 from dropkd.errors import DataError, ModelError
 
@@ -44,6 +43,9 @@ def average_precision(scores: Tensor, target: Tensor) -> Tensor:
 def _rank(scores: Tensor, target: Tensor) -> float:
     if not (target > 0.5).any():
         return float("nan")
+    # Loading torchmetrics takes seconds, which trainings with one class for each image need not wait for.
+    from torchmetrics.functional.classification import binary_average_precision
+
     # Ranks in place of logits: their sigmoids would be equal, and so tied, from about 17 on in float32.
     ranks = torch.unique(scores, return_inverse=True)[1].double()
     return float(binary_average_precision(ranks / max(1.0, float(ranks.max())), (target > 0.5).long()))
