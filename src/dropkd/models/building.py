@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dropkd.models.names import find_library
 from dropkd.models.recognition import recognise_network
 from dropkd.models.spec import ModelSpec, parse_image_size
 from dropkd.models.tapped import TappedNetwork
+from dropkd.models.uninitialised import WithoutDraws
 
 __all__ = ["build_network", "create_model"]
 
@@ -138,12 +140,15 @@ def _build_model(
     width = num_classes if num_classes is not None else defaults.num_classes
     if width < 1:
         raise ModelError(f"{name!r} needs at least one class, got num_classes={num_classes!r}.")
-    model, used = library.build(bare, num_classes=width, image_size=size, options=arguments, pretrained=pretrained)
-    if start is not None:
-        found = count_classes(model, start.tensors)
-        if num_classes is None and found is not None and found != width:
+    # With a number of classes of its own, a file may leave the classifier at its random values.
+    replaced = start is not None and num_classes is None
+    with WithoutDraws() if replaced else nullcontext():
+        model, used = library.build(bare, num_classes=width, image_size=size, options=arguments, pretrained=pretrained)
+        found = count_classes(model, start.tensors) if start is not None else None
+        if replaced and found is not None and found != width:
             width = found
             model, used = library.build(bare, num_classes=width, image_size=size, options=arguments, pretrained=False)
+    if start is not None:
         _load_start(model, start, name, fresh_head=fresh_head and num_classes is not None)
     cropped = (pretrained or start is not None) and size == defaults.image_size
     spec = ModelSpec(
