@@ -51,7 +51,7 @@ class Sweep:
     epochs: int
 
 
-DEFAULT = Sweep("vit_large_patch14_clip_224", "mobilenetv2_100", side=224, images=24, batch=8, epochs=2)
+DEFAULT = Sweep("vit_large_patch14_clip_224", "mobilenetv2_100", side=224, images=32, batch=8, epochs=2)
 QUICK = Sweep("vit_small_patch16_224", "cifar_resnet8", side=64, images=16, batch=8, epochs=2)
 
 

@@ -61,7 +61,9 @@ def distil_many(
     """Distil the small transformer into two students, or others, in a group; with caches of its own."""
     monkeypatch.setenv("DROPKD_CACHE", str(tmp_path / "caches"))
 
-    def run(output: str = "group", students: Sequence[str] = ("cifar_resnet8", "cct_2_3x2"), **more: Any) -> RunGroup:
+    def run(
+        output: str = "group", students: Sequence[str] = ("cifar_resnet8", "cifar_resnet14"), **more: Any
+    ) -> RunGroup:
         settings = {"teacher_check": "off", "threads": 1, **more.pop("settings", {})}
         return distill_many(
             clothes, teacher=f"timm/vit_tiny_patch16_224:{teacher_file}", students=students, output=tmp_path / output,

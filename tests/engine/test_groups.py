@@ -37,7 +37,7 @@ def test_one_teacher_and_one_data_set_are_opened_and_judged_once(
     monkeypatch.setattr("dropkd.engine.setup.open_data", note("data", dropkd.data.open_data))
     monkeypatch.setattr("dropkd.engine.teachers.open_teacher", note("teacher", open_teacher))
     listener = Listener()
-    distil_many(seeds=(0, 1), settings={"teacher_check": "warn"}, observer=listener)
+    distil_many(seeds=(0, 1), epochs=1, settings={"teacher_check": "warn"}, observer=listener)
     # The two networks are fed the same size.
     assert opened == ["data", "teacher"]
     assert len([line for line in listener.messages if line.startswith("The teacher gets")]) == 1

@@ -31,7 +31,7 @@ def test_a_stopped_group_goes_on_to_the_same_bits_and_repeats_nothing(distil_man
         seen = 0
 
         def on_run(self, *, name: str, number: int, total: int) -> None:
-            self.is_second = name == "cct_2_3x2-seed1"
+            self.is_second = name == "cifar_resnet14-seed1"
 
         def on_step(self, **event: Any) -> None:
             if self.is_second:
@@ -42,9 +42,9 @@ def test_a_stopped_group_goes_on_to_the_same_bits_and_repeats_nothing(distil_man
     group = RunGroup.open(tmp_path / "stopped")
     assert stop.value.folder == group.folder
     assert "2 of 4 runs finished" in str(stop.value)
-    assert sorted(group.runs) == ["cct_2_3x2-seed0", "cifar_resnet8-seed0"]
+    assert sorted(group.runs) == ["cifar_resnet14-seed0", "cifar_resnet8-seed0"]
     done = {name: (run.folder / "last.ckpt").stat().st_mtime_ns for name, run in group.runs.items()}
-    stopped = dropkd.Run.open(group.folder / "cct_2_3x2-seed1").metrics
+    stopped = dropkd.Run.open(group.folder / "cifar_resnet14-seed1").metrics
     assert stopped["status"] == "interrupted"
     resumed = resume_many(group.folder)
     assert resumed.is_finished
@@ -66,7 +66,7 @@ def test_runs_that_were_killed_at_different_places_meet_again(
 
     def kill_at(self: Training, journal: Journal) -> None:
         save(self, journal)
-        if self.position.epoch == 2 and "cifar" in self.folder.name:
+        if self.position.epoch == 2 and "resnet8" in self.folder.name:
             raise Killed
 
     monkeypatch.setattr(Training, "save", kill_at)
@@ -75,9 +75,9 @@ def test_runs_that_were_killed_at_different_places_meet_again(
     monkeypatch.setattr(Training, "save", save)
     places = {
         name: checkpoint_of(tmp_path / "killed" / name)["position"]["epoch"]
-        for name in ("cifar_resnet8-seed0", "cct_2_3x2-seed0")
+        for name in ("cifar_resnet8-seed0", "cifar_resnet14-seed0")
     }
-    assert places == {"cifar_resnet8-seed0": 2, "cct_2_3x2-seed0": 1}
+    assert places == {"cifar_resnet8-seed0": 2, "cifar_resnet14-seed0": 1}
     resumed = distil_many("killed", epochs=3)
     for name, run in resumed.runs.items():
         assert_alike(run.folder, whole.runs[name].folder)
@@ -104,7 +104,7 @@ def test_a_bug_in_one_run_is_written_down_with_the_way_there(
     step = Training._step
 
     def fail(self: Training, batch: Any) -> Any:
-        if "cifar" in self.folder.name:
+        if "resnet8" in self.folder.name:
             raise ZeroDivisionError("by nothing")
         return step(self, batch)
 
@@ -123,7 +123,7 @@ def test_memory_that_does_not_hold_them_all_after_all_trains_one_alone(
     whole, step, failed = distil_many("whole"), Training._step, []
 
     def run_out(self: Training, batch: Any) -> Any:
-        if "cifar" in self.folder.name and self.position.step == 2 and not failed:
+        if "resnet8" in self.folder.name and self.position.step == 2 and not failed:
             failed.append(True)
             raise torch.OutOfMemoryError("out of memory")
         return step(self, batch)

@@ -20,7 +20,7 @@ __all__ = ["Footprint", "free_memory", "measure_footprint"]
 # Numbers of an optimizer for each one that it trains: AdamW has two moments, SGD its momentum.
 _MOMENTS = {"adamw": 2, "sgd": 1}
 # Images that a pass is tried with.
-_MEASURED = 4
+_MEASURED = 2
 # Limits of a container's memory and what it uses of it, in the two forms that Linux has.
 _CONTAINER = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
