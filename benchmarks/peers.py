@@ -262,7 +262,8 @@ def format_rows(name: str, case: Case, rows: Sequence[dict[str, Any]]) -> Iterat
             memory = (f"{over['peak']:.2f}", f"{over['peak_over_imports']:.2f}")
             gap = row["accuracy_over_dropkd"]
             accuracy += f" ({gap['points']:+.2f}" + ("" if gap["within"] is None else f" ± {gap['within']:.2f}") + ")"
-            last = ", ".join(list_behind(row)) or "nothing"
+            # dropkd itself with a cache is no other side.
+            last = "" if SIDES[row["side"]].library == "dropkd" else ", ".join(list_behind(row)) or "nothing"
         same = {None: "", True: "yes", False: "**no**"}[row.get("same_loss")]
         around = f"{row['around']:.1f} s"
         yield f"| {' | '.join((row['side'], *ratios, around, *memory, accuracy, same, last))} |"
