@@ -166,10 +166,10 @@ def time_in_turn(steps: Sequence[Callable[[], None]], rounds: int, device: torch
 def measure_peak(trainee: Trainee, step: Callable[[], None], *, live: bool) -> int:
     """Return the bytes that torch holds at the peak of a step."""
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in trainee.list_tensors(live=live)}
-    return sum(storages.values()) + _measure_allocated(step, trainee.device)
+    return sum(storages.values()) + measure_allocated(step, trainee.device)
 
 
-def _measure_allocated(step: Callable[[], None], device: torch.device) -> int:
+def measure_allocated(step: Callable[[], None], device: torch.device) -> int:
     """Return the most bytes that a step has allocated at one time."""
     if device.type == "cuda":
         _wait(device)

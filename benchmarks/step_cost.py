@@ -94,6 +94,7 @@ class Stepper:
         data: the images.
         folder: where the cache is, and where a run would write.
         is_cached: whether the teacher's answers come from its cache, which is built where it is not there yet.
+        device: where it trains.
     """
 
     def __init__(
@@ -105,28 +106,30 @@ class Stepper:
         folder: Path,
         *,
         is_cached: bool,
+        device: str = "cpu",
     ) -> None:
         flags = {
             "data.path": str(data.root), "data.validation_fraction": 0, "data.augmentation": "crop-flip",
             "data.distinct_views": 1, "student.name": pair.student, "student.pretrained": False, "method.name": method,
             "training.batch_size": pair.batch, "training.optimizer": pair.optimizer, "training.epochs": 30,
-            "teacher_check": "off", "device": "cpu", "cache.folder": str(folder),
+            "teacher_check": "off", "device": device, "cache.folder": str(folder),
             "cache.mode": "on" if is_cached else "off", "teacher.source": pair.teacher if teacher is not None else None,
         }  # fmt: skip
         job = prepare_job(load_config(flags=flags), Observer(), teacher=teacher, data=data)
         loader = job.train_loader()
         cached = open_cache(job, loader, Observer()) if is_cached else None
         self.training = Training(
-            job.config,
-            folder,
-            job.distiller,
-            job.finetuning,
-            loader,
-            None,
-            None,
-            job.fabric,
-            Observer(),
-            "",
+            config=job.config,
+            folder=folder,
+            distiller=job.distiller,
+            finetuning=job.finetuning,
+            train_loader=loader,
+            val_loader=None,
+            test_loader=None,
+            val_teacher=None,
+            fabric=job.fabric,
+            observer=Observer(),
+            data_sha256="",
             cached=cached,
         )
         self.batches = list(loader.epoch(0))
@@ -245,7 +248,8 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     parser.add_argument("--rounds", type=int, default=20, help="timed steps of each kind, at least 2")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="small networks and two rounds, to see that it works")
-    parser.add_argument("--json", action="store_true", help="write results/step_cost.json, or print it with --quick")
+    told = "write results/step_cost.json, of some pairs step_cost-PAIRS.json; print it with --quick"
+    parser.add_argument("--json", action="store_true", help=told)
     args = parser.parse_args(arguments)
     args.pairs = args.pairs.split(",")
     if unknown := [key for key in args.pairs if key not in PAIRS]:
@@ -275,7 +279,8 @@ def main() -> None:
     if args.json and args.quick:
         print(json.dumps(document, indent=2))
     elif args.json:
-        show(f"\nwritten to {keep('step_cost', document)}")
+        name = "step_cost" if set(args.pairs) == set(PAIRS) else f"step_cost-{'-'.join(args.pairs)}"
+        show(f"\nwritten to {keep(name, document)}")
 
 
 def _say(document: dict[str, Any]) -> Iterator[str]:

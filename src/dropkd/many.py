@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dropkd.config import Config, load_config
-from dropkd.engine.group_folder import GroupFolder, Member, is_group
+from dropkd.engine.group_folder import GroupFolder, Member
 from dropkd.engine.group_running import GroupRunner
 from dropkd.engine.group_starting import open_group
 from dropkd.engine.observer import Observer
-from dropkd.errors import DropKDError
 from dropkd.group import RunGroup
 from dropkd.models.teachers.given import Teachers, as_given, count_teachers, name_teachers
 from dropkd.report import write_comparison, write_run_report
@@ -165,27 +164,21 @@ def resume_many(
 
 
 def _carry_out(group: GroupFolder, side_by_side: bool, observer: Observer | None, teacher: Teachers | None) -> RunGroup:
-    watcher = observer or Observer()
     runner = GroupRunner(
-        group, watcher, side_by_side=side_by_side, teacher=as_given(teacher), on_closed=_report,
-    )  # fmt: skip
-    opened = RunGroup(group.path)
+        group,
+        observer or Observer(),
+        side_by_side=side_by_side,
+        teacher=as_given(teacher),
+        on_closed=_report,
+    )
     try:
         runner.run()
     finally:
-        _compare(opened, watcher)
+        opened = RunGroup(group.path)
+        finished = [run.folder for run in opened.runs.values()] if (group.path / "group.yaml").is_file() else []
+        if len(finished) > 1:
+            write_comparison(finished, group.path / "comparison.html")
     return opened
-
-
-def _compare(group: RunGroup, observer: Observer) -> None:
-    """Write the page that compares what is finished; runs on different test images have none."""
-    finished = [run.folder for run in group.runs.values()] if is_group(group.folder) else []
-    if len(finished) < 2:
-        return
-    try:
-        write_comparison(finished, group.folder / "comparison.html")
-    except (DropKDError, OSError) as error:
-        observer.on_warning(f"No page compares the runs of {group.folder}: {error}")
 
 
 def _report(folder: Path) -> None:

@@ -44,7 +44,18 @@ class Elsewhere:
 def make_training(job: Job, folder: Path, fabric: Any, cached: CachedTeacher | None = None) -> Training:
     loader = job.train_loader()
     return Training(
-        job.config, folder, job.distiller, job.finetuning, loader, None, None, fabric, Observer(), "", cached=cached
+        config=job.config,
+        folder=folder,
+        distiller=job.distiller,
+        finetuning=job.finetuning,
+        train_loader=loader,
+        val_loader=None,
+        test_loader=None,
+        val_teacher=None,
+        fabric=fabric,
+        observer=Observer(),
+        data_sha256="",
+        cached=cached,
     )
 
 

@@ -135,16 +135,3 @@ def test_memory_that_does_not_hold_them_all_after_all_trains_one_alone(
     assert any("goes on alone later" in line for line in listener.warnings)
     for name, run in group.runs.items():
         assert_alike(run.folder, whole.runs[name].folder)
-
-
-def test_a_page_that_can_not_be_written_does_not_stop_the_others(
-    distil_many: Distil, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(folder: Path) -> None:
-        raise OSError("no space is left")
-
-    monkeypatch.setattr("dropkd.many.write_run_report", fail)
-    listener = Listener()
-    group = distil_many(epochs=1, observer=listener)
-    assert group.is_finished
-    assert len([line for line in listener.warnings if "no page was written (no space is left)" in line]) == 2

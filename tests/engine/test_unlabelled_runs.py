@@ -143,7 +143,7 @@ def test_what_comes_to_a_step_is_labelled_and_unlabelled_rows(
     job = prepare_job(mix(training__mixup=1.0, data__unlabelled_ratio=2.0), Observer())
     loader = job.train_loader()
     training = Training(
-        job.config, tmp_path, job.distiller, job.finetuning, loader, None, None, job.fabric, Observer(), ""
+        job.config, tmp_path, job.distiller, job.finetuning, loader, None, None, None, job.fabric, Observer(), ""
     )
     batch: LoadedBatch = next(iter(loader.epoch(0)))
     fed = training.prepare(batch, 0)

@@ -81,7 +81,7 @@ def test_all_that_a_method_trains_is_in_the_norm_that_the_engine_clips(
     job = prepare_job(configure(name, clothes), Observer(), teacher=teacher)
     loader = job.train_loader()
     training = Training(
-        job.config, tmp_path, job.distiller, job.finetuning, loader, None, None, job.fabric, Observer(), ""
+        job.config, tmp_path, job.distiller, job.finetuning, loader, None, None, None, job.fabric, Observer(), ""
     )
     trained = list_trained(job.distiller.train())
     before = {key: parameter.detach().clone() for key, parameter in trained.items()}

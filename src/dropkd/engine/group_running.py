@@ -104,14 +104,14 @@ class GroupRunner:
             entries.remove(entry)
             self.group.forget_failure(entry.member)
             turn.training.observer.on_end(metrics)
-            self._close(entry)
+            self.on_closed(turn.training.folder)
 
         def give_up(turn: Turn, error: Exception) -> None:
             entry = find(turn)
             entries.remove(entry)
             if isinstance(error, Interrupted):
                 mark_interrupted(entry.job, turn.training)
-                self._close(entry)
+                self.on_closed(turn.training.folder)
             elif isinstance(error, (torch.OutOfMemoryError, MemoryError)) and len(bundle) > 1:
                 self.observer.on_warning(
                     f"{entry.member.name}: the memory does not hold so many runs side by side; it goes on alone later."
@@ -159,16 +159,6 @@ class GroupRunner:
                     f"The training images are no longer those of {member.name!r} in the same group: files were added, "
                     "removed, renamed or changed. Put them back, or start a new group."
                 )
-
-    def _close(self, entry: _Entry) -> None:
-        """Let the run be reported; its numbers are on disk, so that what goes wrong here is no reason to stop."""
-        try:
-            self.on_closed(entry.turn.training.folder)
-        except Exception as error:  # whatever it is, other runs are still to be trained
-            self.observer.on_warning(
-                f"{entry.member.name}: no page was written ({error}). `dropkd report {entry.turn.training.folder}` "
-                "writes it."
-            )
 
     def _fail(self, member: Member, error: Exception) -> None:
         self.group.note_failure(member, error)
