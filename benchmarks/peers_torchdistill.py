@@ -67,7 +67,7 @@ def describe_terms(method: str) -> dict[str, Any]:
 
 def _describe_method(method: str) -> dict[str, Any]:
     if method == "lskd":
-        return term("LogitStdKDLoss", **_LOGITS, temperature=TEMPERATURE, alpha=None, reduction="batchmean")
+        return term("LogitStdKDLoss", **_LOGITS, temperature=TEMPERATURE, alpha=0.0, reduction="batchmean")
     if method == "dist":
         return term("DISTLoss", **_LOGITS)
     if method == "pkt":
@@ -97,7 +97,7 @@ def describe_student(method: str) -> dict[str, Any]:
         name: {
             "path": f"student_model.{name}",
             "io": "output",
-            "regressor_kwargs": {
+            "kwargs": {
                 "in_channels": width,
                 "middle_channels": width,
                 "out_channels": width,
