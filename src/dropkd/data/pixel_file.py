@@ -68,6 +68,8 @@ class PixelFile:
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._mapped: dict[str, tuple[int, NDArray[np.uint8]]] = {}
+        # What see() returned for each image, 0 where nothing yet.
+        self._seen = np.zeros(len(self.sizes), np.uint8)
         # Anonymous memory is shared with worker processes that are forked, so that none compares what another one has.
         self._compared = np.frombuffer(mmap.mmap(-1, len(self.sizes) * len(SCALES)), np.uint8).reshape(-1, len(SCALES))
 
@@ -80,12 +82,16 @@ class PixelFile:
 
     def see(self, row: int) -> Seen | None:
         """Return what is known of an image, or None where none of its pixels are there."""
+        if self._seen[row]:
+            jpeg, turned = divmod(int(self._seen[row]), 16)
+            return Seen(bool(jpeg), turned)
         index = self._index()
         if index is None:
             return None
         for scale in np.flatnonzero(index[row]["is_there"]).tolist():
             if self.find(row, SCALES[scale]) is not None:
                 entry = index[row, scale]
+                self._seen[row] = 16 * entry["jpeg"] + entry["turned"]
                 return Seen(bool(entry["jpeg"]), int(entry["turned"]))
         return None
 
