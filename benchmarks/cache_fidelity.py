@@ -32,6 +32,7 @@ from cache_losses import measure_losses, taught_methods, train_a_little
 from cache_tables import LIVE, print_tables, write_summary
 from dropkd.demo.images import CLASSES, DemoSplit, load_demo_split, write_images
 from dropkd.models import open_network
+from record import describe_machine
 from short_training import append_result, measure_accuracy, read_results
 
 RESULTS = Path(__file__).parent / "results" / "cache_fidelity.jsonl"
@@ -100,7 +101,7 @@ def run_missing(given: argparse.Namespace, scratch: Path, sizes: dict[str, int])
                 # Settings that differ in the number of views alone share a cache, the others have one each.
                 kind = "views" if "views" in setting else setting
                 result = run(folder, scratch / f"{method}-{seed}-{kind}", method, setting, seed, sizes)
-                append_result(given.output, result)
+                append_result(given.output, {**result, "commit": describe_machine()["commit"]})
                 print(f"{method:8} {setting:12} seed {seed}  {100 * result['test']:.2f} %", flush=True)
 
 
@@ -115,7 +116,7 @@ def measure_missing(given: argparse.Namespace, scratch: Path, sizes: dict[str, i
     settings = {name: SETTINGS[name] for name in ENCODINGS}
     for name in names:
         for row in measure_losses(folder, TEACHER, student, name, settings, BATCHES):
-            append_result(given.output, row)
+            append_result(given.output, {**row, "commit": describe_machine()["commit"]})
             print(f"{name:8} {row['setting']:12} loss {row['loss_change']:.1e}", flush=True)
 
 

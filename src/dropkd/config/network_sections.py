@@ -62,8 +62,9 @@ class CacheConfig(Section):
     """The teacher's answers, kept on disk so that it is asked once about each view of an image.
 
     Args:
-        mode: ``auto`` takes a cache that is there, and builds one where ``data.distinct_views`` makes that cheaper
-            than asking the teacher in every step; ``on`` builds one in any case; ``off`` asks in every step.
+        mode: ``auto`` takes a cache that is there, and builds one where ``data.distinct_views`` or several runs of a
+            group make that less work for the teacher than an answer in every step; ``on`` builds one in any case;
+            ``off`` asks in every step.
         folder: of all caches; None: ``teachers`` in the environment's ``DROPKD_CACHE``, or in
             ``~/.cache/dropkd``.
         number: what maps are kept in; ``int8`` has a scale for each image and channel. Logits and embeddings are kept
