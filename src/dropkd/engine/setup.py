@@ -36,7 +36,7 @@ from dropkd.models.stochastic_depth import build_dropping_network
 from dropkd.models.teachers.ensemble import EnsembleTeacher
 from dropkd.models.teachers.given import Given
 
-__all__ = ["prepare_job"]
+__all__ = ["build_initial_student", "prepare_job"]
 
 # The benchmarks whose methods warm up do so for 20 of 240 epochs.
 _EPOCHS_TO_WARMUP = 12
@@ -92,10 +92,7 @@ def prepare_job(
     cpus = len(os.sched_getaffinity(0))
     resolved = resolve_config(config, data, native_input=own_input, cpus=cpus, unlabelled=unlabelled)
     _say_imbalance(config, resolved, data, observer)
-    # The student's first weights depend on the seed alone, so runs of different methods start alike.
-    torch.manual_seed(resolved.seed)
-    network = _build_student(resolved, data, student)
-    initial_weights = hash_weights(network.model)
+    network, initial_weights = build_initial_student(resolved, data, student)
     expert = _open_expert(resolved, data, network, teacher, observer, shared)
     if data.multi_label and expert is not None:
         check_label_map(expert)
@@ -260,6 +257,16 @@ def _evaluated_part(config: ResolvedConfig, data: ImageData) -> float | None:
     """
     learns_parts = choose_recipe(config.data, data, config.data.image_size).crop == "resized"
     return None if learns_parts else 1.0
+
+
+def build_initial_student(
+    config: ResolvedConfig, data: ImageData, given: nn.Module | None = None
+) -> tuple[Network, str]:
+    """Return a run's student as it is before the first step, and the SHA-256 of its weights."""
+    # They depend on the seed alone, so runs of different methods start alike.
+    torch.manual_seed(config.seed)
+    network = _build_student(config, data, given)
+    return network, hash_weights(network.model)
 
 
 def _build_student(config: ResolvedConfig, data: ImageData, given: nn.Module | None) -> Network:

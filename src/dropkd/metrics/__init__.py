@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dropkd.metrics.accuracy import compound_accuracy, unweighted_average_recall
 from dropkd.metrics.cka import hsic1, linear_cka, rbf_cka
+from dropkd.metrics.cka_grid import CKAGrid
 from dropkd.metrics.compound import pair_compound_classes, score_compound
 from dropkd.metrics.cost import Cost, count_macs, measure_cost
 from dropkd.metrics.multi_label import average_precision, mean_average_precision
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from dropkd.metrics.minibatch_cka import MinibatchCKA
 
 __all__ = [
+    "CKAGrid",
     "Cost",
     "MinibatchCKA",
     "average_precision",

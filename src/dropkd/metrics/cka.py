@@ -6,10 +6,10 @@ from torch import Tensor
 
 from dropkd.errors import ConfigError, ModelError
 
-__all__ = ["hsic1", "linear_cka", "rbf_cka"]
+__all__ = ["LEAST_IMAGES", "centre_without_diagonal", "hsic1", "linear_cka", "rbf_cka"]
 
 # The unbiased estimate divides by n - 3.
-_LEAST_IMAGES = 4
+LEAST_IMAGES = 4
 
 
 def hsic1(x: Tensor, y: Tensor) -> Tensor:
@@ -107,11 +107,11 @@ def _multiply(features: Tensor) -> Tensor:
 
 
 def _multiply_centred(x: Tensor, y: Tensor) -> Tensor:
-    first, second = (_centre_without_diagonal(_multiply(features)) for features in (x, y))
+    first, second = (centre_without_diagonal(_multiply(features)) for features in (x, y))
     return (first * second).sum() / (len(x) * (len(x) - 3))
 
 
-def _centre_without_diagonal(kernel: Tensor) -> Tensor:
+def centre_without_diagonal(kernel: Tensor) -> Tensor:
     """Centre a kernel so that its product with another, off the diagonal, is the unbiased criterion."""
     count = len(kernel)
     off = kernel - kernel.diagonal().diag()
@@ -136,5 +136,5 @@ def _check_features(x: Tensor, y: Tensor) -> None:
 
 
 def _check_count(x: Tensor) -> None:
-    if len(x) < _LEAST_IMAGES:
-        raise ConfigError(f"CKA needs at least {_LEAST_IMAGES} images in a batch, got {len(x)}. Raise the batch size.")
+    if len(x) < LEAST_IMAGES:
+        raise ConfigError(f"CKA needs at least {LEAST_IMAGES} images in a batch, got {len(x)}. Raise the batch size.")

@@ -11,6 +11,7 @@ from dropkd.report.classes import build_confusion, describe_pairs, tabulate_clas
 from dropkd.report.curves import draw_learning_curves, name_epoch_columns, tabulate_epochs
 from dropkd.report.figures import accuracy_dots, tabulate_figures
 from dropkd.report.label_classes import build_label_cards, tabulate_labels
+from dropkd.report.layer_similarity import read_similarity
 from dropkd.report.relabels import describe_relabels
 from dropkd.report.rendering import write_page
 from dropkd.report.run_record import RunRecord, read_run
@@ -52,6 +53,7 @@ def _describe_run(run: RunRecord) -> dict[str, Any]:
         "epochs": tabulate_epochs(run),
         "epoch_columns": name_epoch_columns(run),
         "relabels": describe_relabels(run),
+        "similarity": read_similarity(run.folder),
         "settings": list_settings(run.config),
         "environment": list_environment(run),
         "command": repeat_command(run),
