@@ -92,7 +92,17 @@ def _prepare_bare_steps(job: Job) -> Any:
 def _train(job: Job, scratch: Path) -> Iterator[Iterator[None]]:
     """Give a real run, a step at a time."""
     training = Training(
-        job.config, scratch, job.distiller, job.finetuning, job.train_loader(), None, None, job.fabric, Observer(), ""
+        config=job.config,
+        folder=scratch,
+        distiller=job.distiller,
+        finetuning=job.finetuning,
+        train_loader=job.train_loader(),
+        val_loader=None,
+        test_loader=None,
+        val_teacher=None,
+        fabric=job.fabric,
+        observer=Observer(),
+        data_sha256="",
     )
     journal = Journal(scratch / "metrics.jsonl")
     steps = training.steps(journal, StopRequest())
