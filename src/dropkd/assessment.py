@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dropkd.data import ImageData, Split, open_data
+from dropkd.data import ImageData, Split
 from dropkd.data.corruptions import STRENGTHS, corrupt, corruption_kinds
+from dropkd.data.split import require_split
 from dropkd.engine.evaluation import Answers, answer_split, score_answers
 from dropkd.engine.fabric import choose_device
-from dropkd.engine.judging import judge_answers, judge_kept, opinion_of, read_kept_answers
+from dropkd.engine.judging import KeptAnswers, judge_answers, judge_kept, opinion_of, read_kept_answers
 from dropkd.engine.observer import Observer
 from dropkd.engine.teachers import open_expert
 from dropkd.errors import ConfigError, DataError, RunError, did_you_mean
@@ -78,7 +79,7 @@ def evaluate(
         there = read_kept_answers(opened.folder / "predictions.parquet")
         return {name: judge_kept(there[name]) for name in _choose(split, there)}
     judge = _Judge(opened, batch_size, choose_device(device), workers, mirrored, observer or Observer())
-    images = _open_for(opened, data)
+    images = opened.open_data(data)
     splits = {part.name: part for part in images.splits}
     names = _choose(split, splits)
     if task == "compound":
@@ -115,10 +116,16 @@ class _Judge:
     mirrored: bool
     observer: Observer
 
-    @property
+    @cached_property
     def network(self) -> Network:
-        """The student."""
+        """The student, opened once."""
         return self.run.network().to(self.device)
+
+    @cached_property
+    def _kept(self) -> Mapping[str, KeptAnswers]:
+        """What the run keeps of its answers, read once; nothing where it keeps none."""
+        file = self.run.folder / "predictions.parquet"
+        return read_kept_answers(file) if file.is_file() else {}
 
     def ask(self, split: Split, phase: str, network: Network | None = None, **loading: Any) -> Answers:
         """Return a network's answers, the student's by default."""
@@ -131,8 +138,7 @@ class _Judge:
         """Return the teacher's answers; without a teacher those that the run kept, if they are to these very images."""
         if expert is not None:
             return opinion_of(self.ask(split, f"Teacher, {split.name}", expert))
-        file = self.run.folder / "predictions.parquet"
-        answers = read_kept_answers(file).get(split.name) if file.is_file() else None
+        answers = self._kept.get(split.name)
         return None if answers is None or answers.paths != split.relative_paths else answers.teacher
 
     def spoil(self, split: Split) -> dict[str, Any]:
@@ -159,8 +165,8 @@ def _refuse_together(kept: bool, task: str, wishes: Mapping[str, bool]) -> None:
 
 
 def _choose(split: str | None, there: Mapping[str, Any]) -> list[str]:
-    if split is not None and split not in there:
-        raise DataError(f"The data has no split {split!r}. It has: {', '.join(there)}.")
+    if split is not None:
+        require_split(split, there)
     return [split] if split is not None else [name for name in there if name != "train"]
 
 
@@ -193,16 +199,6 @@ def _open_expert(opened: Run, images: ImageData, judge: _Judge) -> Network:
             "module. Leave the teacher out."
         )
     return expert.to(judge.device)
-
-
-def _open_for(opened: Run, data: str | Path | None) -> ImageData:
-    config = opened.config
-    return open_data(
-        data if data is not None else config.data.path,
-        seed=config.split_seed,
-        validation_fraction=config.data.validation_fraction,
-        skip_unreadable=config.data.skip_unreadable,
-    )
 
 
 def _check_classes(images: ImageData, network: Network) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dropkd.data import ImageData, Split, open_data
+from dropkd.data.split import require_split
 from dropkd.engine.fabric import choose_device
 from dropkd.engine.observer import Observer
 from dropkd.engine.plan import ResolvedConfig
@@ -97,7 +98,7 @@ def compare_layers(
     opened = Run.open(run) if isinstance(run, (str, Path)) and _is_run(Path(run)) else run
     if data is None and not isinstance(opened, Run):
         raise RunError(f"{str(run)!r} is no run folder, so it has no images of its own: name some (--data DATA).")
-    found = _open_images(opened, data)
+    found = opened.open_data(data) if isinstance(opened, Run) else open_data(data or "")
     # Networks are built with random weights before theirs are loaded.
     with torch.random.fork_rng():
         student = _open(opened, found)
@@ -194,21 +195,9 @@ def _open_initial(opened: Run, data: ImageData) -> Network | None:
     return initial if digest == expected else None
 
 
-def _open_images(opened: Run | str | Path, data: str | Path | None) -> ImageData:
-    if not isinstance(opened, Run):
-        return open_data(data or "")
-    config = opened.config
-    return open_data(
-        data if data is not None else config.data.path,
-        seed=config.split_seed,
-        validation_fraction=config.data.validation_fraction,
-        skip_unreadable=config.data.skip_unreadable,
-    )
-
-
 def _choose_split(data: ImageData, split: str | None) -> tuple[str, Split]:
     splits = {part.name: part for part in data.splits}
-    if split is not None and split not in splits:
-        raise DataError(f"The data has no split {split!r}. It has: {', '.join(splits)}.")
+    if split is not None:
+        require_split(split, splits)
     name = split or next(name for name in ("test", "val", "train") if name in splits)
     return name, splits[name]

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dropkd.config import Config, load_config
-from dropkd.data import EvalLoader, Split
+from dropkd.data import EvalLoader, ImageData, Split, open_data
 from dropkd.data.loaders import FrameChange
 from dropkd.engine.evaluation import answer_split
 from dropkd.engine.journal import read_journal
@@ -123,6 +123,20 @@ class Run:
     def student(self) -> nn.Module:
         """Return the selected student as the plain library model, in eval mode; it wants normalised images."""
         return self.network().model
+
+    def open_data(self, place: str | Path | None = None) -> ImageData:
+        """Return the images of the run, split as it split them, or those of another place.
+
+        Raises:
+            DataError: they are not there any more, or can't be read.
+        """
+        config = self.config
+        return open_data(
+            config.data.path if place is None else place,
+            seed=config.split_seed,
+            validation_fraction=config.data.validation_fraction,
+            skip_unreadable=config.data.skip_unreadable,
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from dropkd.data.labels import Targets, count_labels
 from dropkd.data.sources import KeptRows
 from dropkd.data.stores import FileStore, ImageStore, take_rows
+from dropkd.errors import DataError
 
-__all__ = ["ImageData", "Pack", "Split"]
+__all__ = ["ImageData", "Pack", "Split", "require_split"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +130,16 @@ class Split:
             # No folder tells these labels.
             whole.update(b"\0" + self.targets.astype(np.uint8).tobytes())
         return whole.hexdigest()
+
+
+def require_split(name: str, there: Collection[str]) -> None:
+    """Make sure that data has a split of this name.
+
+    Raises:
+        DataError: it has none; those that it has are named.
+    """
+    if name not in there:
+        raise DataError(f"The data has no split {name!r}. It has: {', '.join(there)}.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 import dropkd
-from dropkd.data import open_data
 from dropkd.engine.plan import evaluation_frame
 from dropkd.errors import ConfigError, DropKDError, ModelError, did_you_mean
 from dropkd.export.deployed import DeployedModel, describe_input
@@ -130,13 +129,7 @@ def _write(
 
 def _load_frames(opened: Run, network: TappedNetwork) -> Tensor:
     """Return some frames (N, 3, h, w) of the run's data, those that it has not learned from where there are any."""
-    config = opened.config
-    data = open_data(
-        config.data.path,
-        seed=config.split_seed,
-        validation_fraction=config.data.validation_fraction,
-        skip_unreadable=config.data.skip_unreadable,
-    )
+    data = opened.open_data()
     split = (data.test or data.val or data.train).sample(_IMAGES)
     return torch.cat([batch.images for batch in frame_loader(network, split)])
 
