@@ -16,7 +16,6 @@ import dropkd
 from dropkd.cli import run_command_line
 from dropkd.errors import ConfigError, ModelError, RunError
 from dropkd.export import formats, fuse_blocks
-from dropkd.export.formats import Format
 from dropkd.export.parity import check_parity
 
 OPTIONS = ["--epochs", "1", "--batch-size", "16", "--image-size", "32", "--no-pretrained", "--workers", "0"]
@@ -107,12 +106,13 @@ def test_a_file_that_answers_otherwise_is_refused_and_nothing_is_left(
     branched_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = formats.FORMATS["pt2"]
+    open_rightly = kind.open
 
     def open_wrongly(path: Path) -> formats.Answering:
-        answer = kind.open(path)
+        answer = open_rightly(path)
         return lambda inputs: answer(inputs).flip(1)
 
-    monkeypatch.setitem(formats.FORMATS, "pt2", Format(kind.suffix, kind.write, open_wrongly))
+    monkeypatch.setattr(kind, "open", open_wrongly)
     with pytest.raises(ModelError, match=r"does not answer as the network does: over \d+ images"):
         dropkd.export_run(branched_run, to="pt2", output=tmp_path / "student.pt2")
     assert list(tmp_path.iterdir()) == []

@@ -1,31 +1,25 @@
-"""A run's student as one file, checked on the run's own images before it is there."""
+"""A run's student as files, each checked on the run's own images before it is there."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-import dropkd
-from dropkd.engine.plan import evaluation_frame
 from dropkd.errors import ConfigError, DropKDError, ModelError, did_you_mean
-from dropkd.export.deployed import DeployedModel, describe_input
-from dropkd.export.formats import FORMATS, Format
-from dropkd.export.fusing import fuse_blocks
+from dropkd.export.formats import FORMATS, Format, FormatOptions
 from dropkd.export.parity import Parity, check_parity
+from dropkd.export.preparing import Prepared, prepare_student
 from dropkd.files import writable_folder, write_text
-from dropkd.models.tapped import TappedNetwork
-from dropkd.run import Run, frame_loader
+from dropkd.models import count_parameters
+from dropkd.run import Run
 
 __all__ = ["FORMATS", "Export", "export_run"]
-
-# Images that the file is compared with the network on.
-_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,9 @@ def export_run(
     preprocessing: bool = False,
     fuse: bool = True,
     model: nn.Module | None = None,
+    licence: str | None = None,
+    unfinished: bool = False,
+    opset: int | None = None,
 ) -> Export:
     """Write a run's selected student as a file that needs no dropkd, with a description beside it.
 
@@ -68,53 +65,46 @@ def export_run(
         preprocessing: the file takes RGB bytes (B, 3, H, W) in 0..255 and normalises them itself.
         fuse: fuse re-parameterisable blocks.
         model: a module of the student's class, where the run was started with one.
+        licence: of the exported model, as it is to stand in its metadata.
+        unfinished: export the best student so far of a run that is not at its end.
+        opset: version of ONNX's operators; None: the exporter's own.
 
     Raises:
         ConfigError: an unknown format, or a library that it needs is not installed.
-        RunError: the run has no student yet, or the file can't be written.
+        RunError: the run has no student yet or is not finished, or the file can't be written.
         ModelError: the student can't be exported, or the file answers otherwise than the network.
     """
-    if to not in FORMATS:
-        raise ConfigError(f"unknown format {to!r}. There are: {', '.join(FORMATS)}.{did_you_mean(to, FORMATS)}")
-    kind = FORMATS[to]
+    kind, options = _find_format(to), FormatOptions(opset)
+    kind.check(options)
     opened = run if isinstance(run, Run) else Run.open(run)
-    network = opened.network(model)
     path = Path(output) if output is not None else opened.folder / f"student{kind.suffix}"
     if path.suffix != kind.suffix:
         raise ConfigError(f"A file of the format {to!r} ends in {kind.suffix}, got {str(path)!r}.")
-    frames = _load_frames(opened, network)
-    pixels, expected = _ask(network, frames)
-    student = network.model
-    before = _count(student)
-    if fuse:
-        student = fuse_blocks(student, DeployedModel(student, network.spec, takes_pixels=True).normalize(pixels[:4]))
-    deployed = DeployedModel(student, network.spec, takes_pixels=preprocessing).eval()
-    inputs = pixels if preprocessing else deployed.normalize(pixels)
-    frame = evaluation_frame(network.spec.image_size, network.spec.crop_fraction)
-    facts = {
-        "model": network.spec.name,
-        "classes": list(network.spec.classes or ()),
-        "multi_label": network.spec.multi_label,
-        "input": describe_input(network.spec, frame, takes_pixels=preprocessing),
-        "made_with": f"dropkd {dropkd.__version__}",
-    }
+    prepared = prepare_student(
+        opened, preprocessing=preprocessing, fuse=fuse, model=model, licence=licence, unfinished=unfinished
+    )
     writable_folder(path.parent)
     # Written and checked elsewhere, so that a file that fails is never in its place.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         draft = Path(folder) / path.name
-        _write(kind, deployed, inputs[:2], draft, facts, to)
-        parity = check_parity(expected, kind.open(draft), inputs)
-        draft.replace(path)
+        _write(kind, prepared, draft, options)
+        parity = check_parity(prepared.expected, kind.open(draft), prepared.inputs)
+        _move_beside(draft, path)
     description = path.with_name(path.name + ".json")
-    write_text(description, json.dumps({**facts, "file": path.name, "parity": asdict(parity)}, indent=2) + "\n")
-    return Export(path, description, _count(student), before - _count(student), parity)
+    said = {**prepared.facts, "format": kind.name, "file": path.name, "parity": asdict(parity)}
+    write_text(description, json.dumps(said, indent=2) + "\n")
+    return Export(path, description, count_parameters(prepared.module), prepared.fused, parity)
 
 
-def _write(
-    kind: Format, module: nn.Module, example: Tensor, path: Path, facts: Mapping[str, object], name: str
-) -> None:
+def _find_format(name: str) -> Format:
+    if name not in FORMATS:
+        raise ConfigError(f"unknown format {name!r}. There are: {', '.join(FORMATS)}.{did_you_mean(name, FORMATS)}")
+    return FORMATS[name]
+
+
+def _write(kind: Format, prepared: Prepared, path: Path, options: FormatOptions) -> None:
     try:
-        kind.write(module, example, path, facts)
+        kind.write(prepared, path, options)
     except DropKDError:
         raise
     except OSError as error:
@@ -123,25 +113,15 @@ def _write(
         # Exporters raise many kinds of error; the first line says what the model does that they don't know.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
         raise ModelError(
-            f"{facts['model']!r} can't be written as {name} ({type(error).__name__}: {reason})."
+            f"{prepared.spec.name!r} can't be written as {kind.name} ({type(error).__name__}: {reason})."
         ) from error
 
 
-def _load_frames(opened: Run, network: TappedNetwork) -> Tensor:
-    """Return some frames (N, 3, h, w) of the run's data, those that it has not learned from where there are any."""
-    data = opened.open_data()
-    split = (data.test or data.val or data.train).sample(_IMAGES)
-    return torch.cat([batch.images for batch in frame_loader(network, split)])
-
-
-@torch.no_grad()
-def _ask(network: TappedNetwork, frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the pixels that the network sees of the frames, as bytes, and its logits for them."""
-    seen = network.preprocessing.show(frames, crop=True)
-    pixels = (seen * 255).round().to(torch.uint8)
-    logits = torch.cat([network(part, maps=False, crop=False).logits for part in torch.split(pixels, 16)])
-    return pixels, logits
-
-
-def _count(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
+def _move_beside(draft: Path, path: Path) -> None:
+    """Move the draft to its place, and what lies beside the draft to the same folder; the model itself comes last."""
+    others: Sequence[Path] = [entry for entry in draft.parent.iterdir() if entry != draft]
+    for source in (*others, draft):
+        target = path.parent / source.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        source.replace(target)

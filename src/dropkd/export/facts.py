@@ -1,0 +1,40 @@
+"""What is known of an exported student, as it stands in its metadata and in the JSON file beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dropkd
+from dropkd.engine.plan import evaluation_frame
+from dropkd.export.deployed import describe_input
+from dropkd.models import ModelSpec
+from dropkd.run import Run
+
+__all__ = ["describe_student"]
+
+
+def describe_student(run: Run, spec: ModelSpec, *, takes_pixels: bool, licence: str | None) -> dict[str, Any]:
+    """Return, in plain JSON values, what whoever is handed the file wants to know.
+
+    Args:
+        run: what trained it.
+        spec: of the student.
+        takes_pixels: it normalises the images itself.
+        licence: in the user's words; None: not stated.
+    """
+    metrics = run.metrics
+    frame = evaluation_frame(spec.image_size, spec.crop_fraction)
+    return {
+        "model": spec.name,
+        "classes": list(spec.classes or ()),
+        "multi_label": spec.multi_label,
+        "input": describe_input(spec, frame, takes_pixels=takes_pixels),
+        "licence": licence or "not stated",
+        "method": run.config.method.name,
+        "teacher": (metrics.get("teacher") or {}).get("name"),
+        "metrics": {
+            name: {key: value for key, value in scores.items() if isinstance(value, int | float)}
+            for name, scores in metrics.get("splits", {}).items()
+        },
+        "made_with": f"dropkd {dropkd.__version__}",
+    }

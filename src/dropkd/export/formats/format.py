@@ -1,0 +1,104 @@
+"""What one kind of exported file has to be able to do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from dropkd.errors import ConfigError
+from dropkd.export.preparing import Prepared
+
+__all__ = ["Answering", "Format", "FormatOptions", "held_back", "texts_of"]
+
+# From what the model is fed to its logits.
+Answering = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class FormatOptions:
+    """What the user may ask of a kind of file.
+
+    Args:
+        opset: version of ONNX's operators; None: the exporter's own.
+    """
+
+    opset: int | None = None
+
+
+class Format(ABC):
+    """A kind of exported file, or of a folder: writes it, and opens it again to be compared.
+
+    ``name`` is the user's word for it and ``suffix`` ends the file's name. ``libraries`` are the modules that it needs
+    beside torch, and ``extra`` is the extra of dropkd that brings them. ``remark`` is said whenever it is written.
+    """
+
+    name: ClassVar[str]
+    suffix: ClassVar[str]
+    libraries: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = "export"
+    remark: ClassVar[str] = ""
+
+    def check(self, options: FormatOptions) -> None:
+        """Refuse what can't be, before any work.
+
+        Raises:
+            ConfigError: a library is not installed, or an option is not this format's or out of range.
+        """
+        for library in self.libraries:
+            try:
+                import_module(library)
+            except ModuleNotFoundError as error:
+                raise ConfigError(
+                    f"Writing {self.name} needs {error.name!r}, which is not installed: "
+                    f"pip install 'dropkd[{self.extra}]'"
+                ) from error
+        if options.opset is not None and self.name != "onnx":
+            raise ConfigError(f"--opset is of ONNX alone; {self.name} has no such thing.")
+
+    def say_why_not_run(self) -> str | None:
+        """Return why such a file can't be run on this machine, so not be compared either, or None where it can."""
+        return None
+
+    @abstractmethod
+    def write(self, prepared: Prepared, path: Path, options: FormatOptions) -> None:
+        """Write the model to ``path``, and what else belongs to it into the same folder, which is empty at first."""
+
+    @abstractmethod
+    def open(self, path: Path) -> Answering:
+        """Return what the file answers. It reads the file at once: that may be gone afterwards."""
+
+
+def texts_of(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is known of a model as metadata of texts: whatever is no text is JSON.
+
+    Example:
+        >>> texts_of({"model": "resnet18", "classes": ["cat", "dog"]})
+        {'model': 'resnet18', 'classes': '["cat", "dog"]'}
+    """
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
+
+
+@contextmanager
+def held_back(*loggers: str) -> Iterator[None]:
+    """Hold back remarks that exporters make on their own insides; what matters is checked afterwards."""
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    try:
+        for name in loggers:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

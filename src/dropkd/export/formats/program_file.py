@@ -1,0 +1,34 @@
+"""PyTorch's own exported program, ``pt2``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from dropkd.export.formats.format import Answering, Format, FormatOptions, held_back, texts_of
+from dropkd.export.preparing import BATCH, Prepared
+
+__all__ = ["ProgramFile"]
+
+
+class ProgramFile(Format):
+    """The archive of ``torch.export``; what is known of the model lies in it as ``dropkd.json``."""
+
+    name = "pt2"
+    suffix = ".pt2"
+
+    def write(self, prepared: Prepared, path: Path, options: FormatOptions) -> None:
+        """Write one archive with the weights in it."""
+        with held_back("torch.export"):
+            shapes = ({0: torch.export.Dim(BATCH)},)
+            program = torch.export.export(prepared.module, (prepared.example,), dynamic_shapes=shapes)
+        with path.open("wb") as file:
+            torch.export.save(program, file, extra_files={"dropkd.json": json.dumps(texts_of(prepared.facts))})
+
+    def open(self, path: Path) -> Answering:
+        """Return what the program says."""
+        with path.open("rb") as file, torch.no_grad():
+            model = torch.export.load(file).module()
+        return lambda inputs: model(inputs).detach()
