@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -13,6 +16,9 @@ import torch
 from PIL import Image
 
 from dropkd.demo.images import CLASSES, load_demo_split
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 torch.set_num_threads(1)
 
@@ -60,3 +66,36 @@ def outfits(tmp_path_factory: pytest.TempPathFactory) -> Path:
             lines.append(f"{part}/{number:03}.png,{';'.join(sorted(labels))},{part}")
     (folder / "list.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder / "list.csv"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium, for the tests of one file: while it is open, no other event loop can run."""
+    from playwright.sync_api import sync_playwright
+
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def check_accessible() -> Callable[[Page], None]:
+    """A check of an open page by axe-core: any violation fails, light or dark, with all details open."""
+    source = gzip.decompress((Path(__file__).parent / "assets/axe-core/axe.min.js.gz").read_bytes()).decode()
+
+    def check(page: Page) -> None:
+        page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            # Through the debugging protocol, which the page's Content-Security-Policy does not bind.
+            page.evaluate(source)
+            found = page.evaluate("axe.run().then(result => result.violations)")
+            told = [
+                f"{v['impact']}: {v['help']} ({v['id']}), e.g. {[n['html'][:200] for n in v['nodes'][:3]]}"
+                for v in found
+            ]
+            assert not told, f"{page.url}, {scheme}:\n" + "\n".join(told)
+
+    return check

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from dropkd.report import write_comparison, write_run_report
 
 from .run_folders import Recipe, build_run, write_images
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 LONG = ("a_class_name_without_any_place_to_break_it_" * 3, "another rather long name of a class, with words in it")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +53,17 @@ def test_a_page_shows_whole_and_quietly_at_each_width_and_in_each_scheme(
     assert page.evaluate("[...document.images].filter(i => !i.naturalWidth).length") == 0
     assert [url for url in asked if not url.startswith("data:")] == [pages[name].as_uri()]
     assert heard == []
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["run", "unfinished", "long", "comparison"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_page_breaks_no_rule_of_accessibility(
+    browser: Browser, pages: dict[str, Path], check_accessible: Callable[[Page], None], name: str, width: int
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(pages[name].as_uri())
+    check_accessible(page)
     page.close()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 from sklearn.metrics import average_precision_score
 
 from dropkd.report import write_comparison, write_run_report
@@ -118,24 +118,22 @@ def test_a_difference_of_map_has_an_interval_over_the_same_images(tmp_path: Path
     assert same.interval == (0.0, 0.0)
 
 
-def test_pages_show_whole_and_quietly_at_two_widths(tmp_path: Path, pairs: Path, run: Path) -> None:
+def test_pages_show_whole_and_quietly_at_two_widths(browser: Browser, tmp_path: Path, pairs: Path, run: Path) -> None:
     long = build_label_run(tmp_path / "long", pairs, labels=LONG)
     runs = [run, build_label_run(tmp_path / "plain", pairs, "plain", skill=0.5), long]
     pages = [write_run_report(run), write_run_report(long), write_comparison(runs, tmp_path / "comparison.html")]
     assert "mAP, test" in Page(pages[-1]).text
     heard: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = browser.new_page()
-        page.on("console", lambda message: heard.append(message.text))
-        page.on("pageerror", lambda error: heard.append(str(error)))
-        for file in pages:
-            page.goto(file.as_uri())
-            page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
-            for width in (375, 1280):
-                page.set_viewport_size({"width": width, "height": 800})
-                assert page.evaluate("document.documentElement.scrollWidth") <= width, (file, width)
-        browser.close()
+    page = browser.new_page()
+    page.on("console", lambda message: heard.append(message.text))
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    for file in pages:
+        page.goto(file.as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+        for width in (375, 1280):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (file, width)
+    page.close()
     assert heard == []
 
 

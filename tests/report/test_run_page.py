@@ -203,3 +203,11 @@ def test_an_epoch_that_is_both_selected_and_last_has_one_column(run: Path) -> No
     text = _show(run)
     assert "Student, epoch 12 (selected, and the last)" in text
     assert "epoch 12 (last)" not in text
+
+
+def test_the_contents_lead_to_each_section_and_no_other(run: Path) -> None:
+    source = write_run_report(run).read_text()
+    contents = source.partition('<nav class="contents"')[2].partition("</nav>")[0]
+    sections = re.findall(r'<section id="([^"]+)" aria-labelledby="\1-title">', source)
+    assert re.findall(r'href="#([^"]+)"', contents) == sections
+    assert len(sections) >= 7

@@ -15,6 +15,7 @@ from dropkd.report.layer_similarity import read_similarity
 from dropkd.report.relabels import describe_relabels
 from dropkd.report.rendering import write_page
 from dropkd.report.run_record import RunRecord, read_run
+from dropkd.report.sections import choose_sections
 from dropkd.report.settings import list_environment, list_settings, repeat_command
 from dropkd.report.summary import SPLIT_NAMES, summarise
 from dropkd.report.wording import count, duration, percent
@@ -60,7 +61,8 @@ def _describe_run(run: RunRecord) -> dict[str, Any]:
         "resume": shlex.join(["dropkd", "resume", str(run.folder)]),
     }
     top = {"title": _title(run), "run": run, "summary": summarise(run), "facts": _list_facts(run), "gaps": gaps}
-    return top | shown | told | {"dots": accuracy_dots(run), "figures": tabulate_figures(run)}
+    values = top | shown | told | {"dots": accuracy_dots(run), "figures": tabulate_figures(run)}
+    return values | {"sections": choose_sections(values)}
 
 
 def _show_classes(run: RunRecord, split: str | None) -> dict[str, Any]:
