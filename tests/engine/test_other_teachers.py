@@ -18,6 +18,8 @@ from dropkd.engine.observer import Observer
 from dropkd.engine.setup import prepare_job
 from dropkd.errors import ModelError
 from dropkd.methods.registry import load_methods
+from dropkd.metrics import count_macs
+from dropkd.metrics.network_cost import count_bytes
 from dropkd.models import build_network, create_model, open_network, save_network
 from dropkd.models.teachers.ensemble import EnsembleTeacher
 
@@ -66,6 +68,12 @@ def test_an_ensemble_teaches_a_whole_run_that_says_whose_maps_are_read(
     assert teacher["source"] == source
     parts = [open_network(teacher_file), open_network(second)]
     assert teacher["parameters"] == sum(sum(p.numel() for p in part.model.parameters()) for part in parts)
+    assert teacher["macs"] == sum(count_macs(part) for part in parts)
+    assert teacher["bytes"] == sum(count_bytes(part.model) for part in parts)
+    student = run.metrics["student"]
+    assert student["macs"] == count_macs(student["name"], tuple(student["image_size"]), len(run.metrics["classes"]))
+    # The weights and little else are what the file holds.
+    assert 0 < (run.folder / "student.safetensors").stat().st_size - student["bytes"] < 20_000
     assert run.metrics["splits"]["test"]["agreement"] is not None
 
 
@@ -115,7 +123,7 @@ def test_a_function_teaches_a_run_by_its_logits(clothes: Path, tmp_path: Path) -
         output=tmp_path / "run", teacher_check="off",
     )  # fmt: skip
     assert run.metrics["teacher"]["source"] == "colours"
-    assert run.metrics["teacher"]["parameters"] == 0
+    assert (run.metrics["teacher"]["parameters"], run.metrics["teacher"]["macs"]) == (0, None)
 
 
 def test_a_distiller_takes_a_function_and_a_script_as_they_are(script: Path) -> None:

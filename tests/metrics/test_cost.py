@@ -17,7 +17,8 @@ from dropkd.models import build_network, wrap_model
 TORCHVISION = [
     *("alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "maxvit_t"),
     *("mnasnet1_0", "mobilenet_v2", "mobilenet_v3_small", "regnet_y_400mf", "resnet18", "resnet50", "resnext50_32x4d"),
-    *("shufflenet_v2_x1_0", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg16", "vit_b_16", "vit_h_14"),
+    *("regnet_x_400mf", "shufflenet_v2_x1_0", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg16", "vit_b_16", "vit_h_14"),
+    "wide_resnet50_2",
 ]
 
 

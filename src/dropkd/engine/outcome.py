@@ -30,6 +30,7 @@ from dropkd.engine.selection import SCORE_NAMES, measure_selection_bonus
 from dropkd.engine.teacher_answers import answer_once
 from dropkd.engine.training import Training
 from dropkd.files import replacing, write_text
+from dropkd.metrics.network_cost import measure_network
 from dropkd.models import Network, count_parameters, load_weights
 
 __all__ = ["METRICS_SCHEMA", "conclude", "describe_environment", "mark_interrupted", "read_metrics", "write_json"]
@@ -161,7 +162,7 @@ def describe_run(job: Job, training: Training) -> dict[str, Any]:
         "seed": config.seed,
         "student": {
             "name": student.spec.name,
-            "parameters": count_parameters(student.model),
+            **asdict(measure_network(student)),
             "pretrained": config.student.pretrained,
             "initial_weights_sha256": job.initial_weights,
             "image_size": list(student.spec.image_size),
@@ -200,6 +201,7 @@ def describe_teacher(job: Job, scores: Mapping[str, Any]) -> dict[str, Any] | No
     return {
         "source": source.source if source is not None else teacher.spec.name,
         "name": teacher.spec.name,
-        "parameters": count_parameters(teacher.model),
+        # Runs that take turns share the teacher.
+        **asdict(job.shared.remember(("cost", id(teacher)), partial(measure_network, teacher))),
         "splits": dict(scores),
     }

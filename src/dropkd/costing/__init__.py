@@ -1,0 +1,1 @@
+"""What networks cost where they run: time, memory, room on the disk."""
