@@ -18,6 +18,7 @@ from dropkd.data.loaders import FrameChange
 from dropkd.engine.evaluation import answer_split
 from dropkd.engine.journal import read_journal
 from dropkd.engine.outcome import read_metrics
+from dropkd.engine.packing import choose_remembering
 from dropkd.engine.plan import evaluation_frame
 from dropkd.errors import DataError, RunError
 from dropkd.models import load_weights, open_network, read_spec, wrap_model
@@ -136,6 +137,7 @@ class Run:
             seed=config.split_seed,
             validation_fraction=config.data.validation_fraction,
             skip_unreadable=config.data.skip_unreadable,
+            remembering=choose_remembering(config.data),
         )
 
     @property

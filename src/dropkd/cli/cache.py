@@ -55,6 +55,7 @@ def build(
     batch_size: flags.BatchSize = None,
     image_size: flags.ImageSize = None,
     skip_unreadable: flags.SkipUnreadable = None,
+    verify: flags.Verify = None,
     label_map: flags.LabelMap = None,
     config: flags.ConfigFile = None,
     set_: flags.Set = None,

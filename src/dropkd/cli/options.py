@@ -220,6 +220,15 @@ SkipUnreadable = Annotated[
         show_default=False,
     ),
 ]
+Verify = Annotated[
+    bool | None,
+    typer.Option(
+        "--verify",
+        help="Read every image anew, those too whose size and times say that an earlier run has read them.",
+        rich_help_panel=_TRAIN,
+        show_default=False,
+    ),
+]
 Unlabelled = Annotated[
     Path | None,
     typer.Option(
@@ -304,6 +313,7 @@ _KEYS = {
     "unlabelled": ("data.unlabelled", "--unlabelled"),
     "unlabelled_ratio": ("data.unlabelled_ratio", "--unlabelled-ratio"),
     "skip_unreadable": ("data.skip_unreadable", "--skip-unreadable"),
+    "verify": ("data.verify", "--verify"),
     "workers": ("data.workers", "--workers"),
     "pretrained": ("student.pretrained", "--pretrained"),
     "teacher_cache": ("cache.mode", "--teacher-cache"),

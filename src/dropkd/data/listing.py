@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dropkd.data.labels import Targets, count_labels, mark_labels
 from dropkd.data.reading import Readings
-from dropkd.data.stores import FileStore, ImageStore, take_rows
+from dropkd.data.stores import FileStore, ImageStore, name_below, take_rows
 from dropkd.data.wording import enumerate_some
 from dropkd.errors import DataError
 
@@ -168,7 +168,7 @@ class Listing:
     @cached_property
     def relative(self) -> list[str]:
         """The path of each image from the root, with forward slashes."""
-        return [path.relative_to(self.root).as_posix() for path in self.paths]
+        return name_below(self.root, self.paths)
 
     def take(self, rows: NDArray[np.int64]) -> Listing:
         """Return the listing of these images alone, in this order."""

@@ -13,10 +13,11 @@ from dropkd.data.finding import find_images
 from dropkd.data.labels import count_labels
 from dropkd.data.listing import WHOLE, Listing
 from dropkd.data.reading import Readings, measure_pixels, read_images
+from dropkd.data.remembering import Remembering, read_files
 from dropkd.data.source import read_source
 from dropkd.data.split import ImageData, Pack, Split
 from dropkd.data.splitting import cut_splits
-from dropkd.data.stores import take_rows
+from dropkd.data.stores import FileStore, take_rows
 from dropkd.data.wording import count_of
 from dropkd.errors import DataError
 
@@ -34,8 +35,11 @@ def open_data(
     validation_fraction: float = 0.1,
     skip_unreadable: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    remembering: Remembering | None = None,
 ) -> ImageData:
     """Open a data set; every file is read and decoded once, so that training meets no bad file.
+
+    What was read before and is the same file still is not read again, see :func:`dropkd.data.remembering.read_files`.
 
     Mostly it is a folder that holds ``train/CLASS/*`` and perhaps ``val/CLASS/*`` (or ``valid``) and
     ``test/CLASS/*``, or ``CLASS/*`` alone; :func:`dropkd.data.finding.find_images` tells the other forms. Where
@@ -49,6 +53,7 @@ def open_data(
             with 0, where there are training images of their own, there is no validation split.
         skip_unreadable: leave out files that can't be decoded instead of raising an error.
         progress: called with the number of files read so far and of all.
+        remembering: how far what earlier calls have read is trusted.
 
     Raises:
         DataError: the data set, its classes or its images are not what training needs.
@@ -56,7 +61,7 @@ def open_data(
     """
     listing = find_images(read_source(path), progress)
     notes = list(listing.notes)
-    readings = read_listing(listing, progress)
+    readings = read_listing(listing, progress, remembering)
     keep = keep_readable(listing, readings, skip_unreadable, notes)
     _check_classes(listing, keep)
     rows = cut_splits(listing, keep, seed, validation_fraction, notes)
@@ -71,11 +76,18 @@ def open_data(
     )  # fmt: skip
 
 
-def read_listing(listing: Listing, progress: Callable[[int, int], None] | None = None) -> Readings:
+def read_listing(
+    listing: Listing, progress: Callable[[int, int], None] | None = None, remembering: Remembering | None = None
+) -> Readings:
     """Return what reading all images of a listing gives."""
     if listing.readings is not None:
         return listing.readings
-    return read_images(listing.images, progress) if listing.pixels is None else measure_pixels(listing.pixels)
+    if listing.pixels is not None:
+        return measure_pixels(listing.pixels)
+    images = listing.images
+    if isinstance(images, FileStore):
+        return read_files(images, listing.root, remembering or Remembering(), progress)
+    return read_images(images, progress)
 
 
 def keep_readable(listing: Listing, readings: Readings, skip_unreadable: bool, notes: list[str]) -> NDArray[np.bool_]:

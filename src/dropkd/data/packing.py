@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import features
 
+from dropkd.data.decoders import decoder_versions
 from dropkd.data.geometry import centre_box, resized_box
-from dropkd.data.jpegs import DECODING, EVALUATION_PIXELS, TRAINING_PIXELS, choose_scale
+from dropkd.data.jpegs import EVALUATION_PIXELS, TRAINING_PIXELS, choose_scale
 from dropkd.data.pixel_file import SCALES, PixelFile
 from dropkd.data.pixel_folders import claim, count_bytes, make_room, pixels_root
 from dropkd.data.recipes import Recipe
@@ -28,7 +28,6 @@ __all__ = ["Packing", "drop_pack", "estimate_bytes", "keep_pixels"]
 
 # What is kept has another meaning when this grows.
 _FORMAT = 1
-_DECODERS = ("jpg", "jpg_2000", "webp", "avif", "libtiff", "libjpeg_turbo")
 # Unasked, no more of a disk's free space is taken than this, and of the memory no more than can well be spared: what
 # the system can't hold in memory is read from the disk again, and not every disk is faster than decoding.
 _SHARE_OF_DISK, _SHARE_OF_MEMORY = 0.25, 0.5
@@ -149,8 +148,7 @@ def _name_rows(splits: Sequence[Split]) -> tuple[list[NDArray[np.int64]], NDArra
     }
     digests = sorted(sizes)
     row = {digest: number for number, digest in enumerate(digests)}
-    versions = [_FORMAT, DECODING, *(features.version(decoder) for decoder in ("pil", *_DECODERS))]
-    whole = hashlib.sha256(json.dumps(versions).encode())
+    whole = hashlib.sha256(json.dumps([_FORMAT, *decoder_versions()]).encode())
     for digest in digests:
         whole.update(digest)
     rows = [np.array([row[digest] for digest in split.digests], np.int64) for split in splits]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dropkd.data.labels import Targets, count_labels
 from dropkd.data.sources import KeptRows
-from dropkd.data.stores import FileStore, ImageStore, take_rows
+from dropkd.data.stores import FileStore, ImageStore, name_below, take_rows
 from dropkd.errors import DataError
 
 __all__ = ["ImageData", "Pack", "Split", "require_split"]
@@ -85,8 +85,7 @@ class Split:
     @cached_property
     def relative_paths(self) -> tuple[str, ...]:
         """The path of each image from the data's root, with forward slashes."""
-        inside = (p.relative_to(self.root) if p.is_relative_to(self.root) else p for p in self.paths)
-        return tuple(path.as_posix() for path in inside)
+        return tuple(name_below(self.root, self.paths))
 
     @cached_property
     def contents(self) -> tuple[bytes, ...]:

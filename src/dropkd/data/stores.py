@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FileStore", "ImageStore", "StoreRows", "take_rows"]
+__all__ = ["FileStore", "ImageStore", "StoreRows", "name_below", "take_rows"]
+
+_READING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_PIECE = 2**18
 
 
 class ImageStore(Protocol):
@@ -44,9 +47,15 @@ class FileStore:
 
     def read(self, index: int) -> bytes:
         """Return the content of a file."""
-        # A path is taken apart anew by each Path(), and a buffer copies: of a small file that is most of the time.
-        with FileIO(self.paths[index]) as file:
-            return file.readall()
+        # Of the time that a small file takes, a file object would be half.
+        descriptor = os.open(self.paths[index], _READING)
+        try:
+            pieces = [os.read(descriptor, _PIECE)]
+            while pieces[-1]:
+                pieces.append(os.read(descriptor, _PIECE))
+        finally:
+            os.close(descriptor)
+        return pieces[0] if len(pieces) <= 2 else b"".join(pieces)
 
     def measure(self, index: int) -> int:
         """Return a file's size."""
@@ -70,6 +79,19 @@ class StoreRows:
     def measure(self, index: int) -> int:
         """Return how many bytes one of them has."""
         return self.store.measure(int(self.rows[index]))
+
+
+def name_below(root: Path, paths: Sequence[Path]) -> list[str]:
+    """Return each path from the root, with forward slashes; one that lies elsewhere is named as it is.
+
+    Example:
+        >>> name_below(Path("photos"), [Path("photos/cats/1.png"), Path("pool/2.png")])
+        ['cats/1.png', 'pool/2.png']
+    """
+    # Of a hundred thousand paths, relative_to() takes a second.
+    start = "" if root == Path() else os.path.join(root, "")  # noqa: PTH118 - Path takes the slash off again
+    names = [os.fspath(path).removeprefix(start) for path in paths]
+    return names if os.sep == "/" else [name.replace(os.sep, "/") for name in names]
 
 
 def take_rows(store: ImageStore | None, rows: NDArray[np.int64]) -> ImageStore | None:

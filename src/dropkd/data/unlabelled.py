@@ -17,6 +17,7 @@ from dropkd.data.listing import WHOLE, Listing
 from dropkd.data.manifest import list_manifest, list_unlabelled_manifest
 from dropkd.data.opening import keep_readable, make_split, read_listing
 from dropkd.data.pool import list_pool
+from dropkd.data.remembering import Remembering
 from dropkd.data.shards import list_shards, list_unlabelled_shards
 from dropkd.data.source import Source, read_source
 from dropkd.data.split import ImageData, Split
@@ -51,6 +52,7 @@ def open_unlabelled(
     *,
     skip_unreadable: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    remembering: Remembering | None = None,
 ) -> UnlabelledImages:
     """Open images whose labels are not known or not to be read; every file is read and decoded once.
 
@@ -66,6 +68,7 @@ def open_unlabelled(
         data: the labelled data.
         skip_unreadable: leave out files that can't be decoded instead of raising an error.
         progress: called with the number of files read so far and of all.
+        remembering: how far what earlier calls have read is trusted.
 
     Raises:
         DataError: there are no images, or none that may be used, or some can't be read.
@@ -73,7 +76,7 @@ def open_unlabelled(
     """
     listing = _list_images(read_source(path))
     notes = list(listing.notes)
-    readings = read_listing(listing, progress)
+    readings = read_listing(listing, progress, remembering)
     keep = keep_readable(listing, readings, skip_unreadable, notes)
     split = make_split("unlabelled", listing, readings, np.flatnonzero(keep))
     split = replace(split, targets=np.full(len(split), NO_LABEL, np.int64), classes=())

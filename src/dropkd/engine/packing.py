@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dropkd.config import DataConfig
 from dropkd.data import ImageData, Packing, Recipe, UnlabelledImages, drop_pack, keep_pixels
+from dropkd.data.remembering import Remembering
 from dropkd.engine.observer import Observer
 from dropkd.engine.plan import ResolvedConfig
 
-__all__ = ["keep_decoded", "leave_packed"]
+__all__ = ["choose_remembering", "keep_decoded", "leave_packed"]
+
+
+def choose_remembering(config: DataConfig) -> Remembering:
+    """Return how far the start of a run trusts what earlier ones have read, and what it may write down."""
+    return Remembering(config.verify, round(config.packed_gb * 1e9) if config.packed == "auto" else 0)
 
 
 def leave_packed(

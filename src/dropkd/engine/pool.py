@@ -10,6 +10,7 @@ from dropkd.data import ImageData, MixedLoader, TrainLoader, UnlabelledImages, o
 from dropkd.data.wording import count_of
 from dropkd.engine.job import Job
 from dropkd.engine.observer import Observer
+from dropkd.engine.packing import choose_remembering
 
 __all__ = ["describe_steps", "open_pool", "record_pool"]
 
@@ -27,6 +28,7 @@ def open_pool(config: Config, data: ImageData, observer: Observer) -> Unlabelled
         data,
         skip_unreadable=config.data.skip_unreadable,
         progress=partial(observer.on_phase, "Reading unlabelled images"),
+        remembering=choose_remembering(config.data),
     )
     for note in opened.notes:
         observer.on_message(f"Unlabelled images: {note}")

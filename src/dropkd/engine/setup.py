@@ -20,7 +20,7 @@ from dropkd.engine.imbalance import class_weights, measure_imbalance
 from dropkd.engine.job import Job
 from dropkd.engine.multi_label import check_label_map
 from dropkd.engine.observer import Observer
-from dropkd.engine.packing import keep_decoded, leave_packed
+from dropkd.engine.packing import choose_remembering, keep_decoded, leave_packed
 from dropkd.engine.plan import ResolvedConfig, resolve_config, training_view
 from dropkd.engine.pool import open_pool
 from dropkd.engine.shared import Shared
@@ -142,7 +142,7 @@ def prepare_job(
 def _describe_data(config: Config) -> tuple[object, ...]:
     """Return all that decides which images a data set has in which split."""
     data = config.data
-    return str(data.path), config.split_seed, data.validation_fraction, data.skip_unreadable
+    return str(data.path), config.split_seed, data.validation_fraction, data.skip_unreadable, data.verify
 
 
 def _open_data(config: Config, observer: Observer) -> ImageData:
@@ -152,6 +152,7 @@ def _open_data(config: Config, observer: Observer) -> ImageData:
         validation_fraction=config.data.validation_fraction,
         skip_unreadable=config.data.skip_unreadable,
         progress=partial(observer.on_phase, "Reading images"),
+        remembering=choose_remembering(config.data),
     )
     for note in data.notes:
         observer.on_message(note)
