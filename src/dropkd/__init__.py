@@ -78,11 +78,19 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    if name in __all__:
+    if name not in __all__:
+        raise AttributeError(f"module 'dropkd' has no attribute {name!r}")
+    try:
+        if name in _HOMES:
+            return getattr(import_module(_HOMES[name]), name)
         return import_module(f"dropkd.{name}")
-    raise AttributeError(f"module 'dropkd' has no attribute {name!r}")
+    except ModuleNotFoundError as error:
+        from dropkd.extras import explain_missing
+
+        missing = explain_missing(error)
+        if missing is None:
+            raise
+        raise missing from None
 
 
 def __dir__() -> list[str]:

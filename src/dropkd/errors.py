@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["ConfigError", "DataError", "DropKDError", "ModelError", "RunError", "TrainingError", "did_you_mean"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "DropKDError",
+    "MissingLibraryError",
+    "ModelError",
+    "RunError",
+    "TrainingError",
+    "did_you_mean",
+]
 
 
 class DropKDError(Exception):
@@ -30,6 +39,10 @@ class RunError(DropKDError):
 
 class TrainingError(DropKDError):
     """Training stopped: a loss was not finite, or the teacher does not fit the data."""
+
+
+class MissingLibraryError(DropKDError, ImportError):
+    """A library is needed that only an extra of dropkd brings; the text says which."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -31,6 +31,7 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
     from dropkd.cli.failures import explain_bug, explain_interrupt, explain_mistake, explain_stop
     from dropkd.engine.signals import Interrupted
     from dropkd.errors import DropKDError
+    from dropkd.extras import explain_missing
 
     try:
         app(args=arguments, prog_name="dropkd")
@@ -42,6 +43,9 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
         return explain_interrupt()
     except DropKDError as error:
         return explain_mistake(error)
+    except ModuleNotFoundError as error:
+        missing = explain_missing(error)
+        return explain_bug() if missing is None else explain_mistake(missing)
     except Exception:
         return explain_bug()
     return 0

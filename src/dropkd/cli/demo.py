@@ -24,6 +24,9 @@ def demo(
     The same student is trained three times with the same budget: alone, by KD and by DropKD. Each of the
     printed commands works on your own folder too.
     """
+    # Where torch is missing that is said before a folder is filled.
+    import torch  # noqa: F401
+
     from dropkd.cli.app import app
     from dropkd.cli.console import output
     from dropkd.cli.tables import print_line
