@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dropkd.engine.distiller import Distiller
     from dropkd.engine.observer import Observer
     from dropkd.errors import DropKDError
-    from dropkd.export import export_run
+    from dropkd.export import Int8, export_int8, export_run
     from dropkd.group import RunGroup
     from dropkd.many import distill_many, resume_many
     from dropkd.models import create_model, load_weights
@@ -28,6 +28,7 @@ __all__ = [
     "Config",
     "Distiller",
     "DropKDError",
+    "Int8",
     "Observer",
     "Run",
     "RunGroup",
@@ -38,6 +39,7 @@ __all__ = [
     "distill",
     "distill_many",
     "evaluate",
+    "export_int8",
     "export_run",
     "functional",
     "load_config",
@@ -59,6 +61,7 @@ _HOMES = {
     "Config": "dropkd.config",
     "Distiller": "dropkd.engine.distiller",
     "DropKDError": "dropkd.errors",
+    "Int8": "dropkd.export",
     "Observer": "dropkd.engine.observer",
     "Run": "dropkd.run",
     "RunGroup": "dropkd.group",
@@ -68,6 +71,7 @@ _HOMES = {
     "distill": "dropkd.api",
     "distill_many": "dropkd.many",
     "evaluate": "dropkd.api",
+    "export_int8": "dropkd.export",
     "export_run": "dropkd.export",
     "load_config": "dropkd.config",
     "load_weights": "dropkd.models",

@@ -3,5 +3,7 @@
 from dropkd.export.exporting import FORMATS, Export, export_run
 from dropkd.export.fusing import fuse_blocks
 from dropkd.export.parity import Parity
+from dropkd.export.quantizing_run import Int8Export, export_int8
+from dropkd.export.quantizing_settings import Int8
 
-__all__ = ["FORMATS", "Export", "Parity", "export_run", "fuse_blocks"]
+__all__ = ["FORMATS", "Export", "Int8", "Int8Export", "Parity", "export_int8", "export_run", "fuse_blocks"]
