@@ -9,7 +9,7 @@ from sklearn import metrics as oracle
 
 from dropkd.errors import DataError, ModelError
 from dropkd.metrics.multi_label import score_labels
-from dropkd.statistics.label_judging import judge_labels, tabulate_labels
+from dropkd.statistics.label_judging import judge_labels, tabulate_label_reliability, tabulate_labels
 
 
 def answer(images: int, classes: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
@@ -67,6 +67,17 @@ def test_the_table_of_labels_is_that_of_scikit_learn() -> None:
         assert table["f1"][k] == pytest.approx(oracle.f1_score(target[:, k], shares[:, k] >= 0.5))
     assert table["recall"][2] is None
     assert table["average_precision"][2] is None
+
+
+def test_the_bins_of_all_questions_add_up_to_the_calibration_error() -> None:
+    logits, target = answer(80, 3, 2)
+    shares = logits.sigmoid().numpy()
+    table = tabulate_label_reliability(shares, target)
+    used = [(n, c, a) for n, c, a in zip(*table.values(), strict=True) if n]
+    assert sum(n for n, _, _ in used) == target.size
+    assert sum(n * a for n, _, a in used) == pytest.approx(target.sum())
+    error = sum(n * abs(c - a) for n, c, a in used) / target.size
+    assert error == pytest.approx(judge_labels(shares, target)["ece"], rel=1e-5)
 
 
 def test_what_does_not_fit_is_refused() -> None:

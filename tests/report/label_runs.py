@@ -14,7 +14,8 @@ import yaml
 from PIL import Image
 
 from dropkd.demo.images import load_demo_split
-from dropkd.engine.evaluation import Answers, score_answers
+from dropkd.engine.evaluation import Answers
+from dropkd.engine.judging import judge_answers, opinion_of
 
 LABELS = ("ankle", "body", "feet", "legs", "open")
 IMAGES = 60
@@ -43,7 +44,7 @@ def build_label_run(
     if baseline:
         build_label_run(folder / "baseline", data, "plain", skill=skill - 0.7, seed=seed, labels=labels)
     student, teacher = _answer(skill, seed), _answer(skill + 1, 7) if method != "plain" else None
-    scores = score_answers(student, teacher)
+    scores = judge_answers(student, None if teacher is None else opinion_of(teacher))
     config = {
         "data": {"path": str(data)}, "student": {"name": "cifar_resnet8"}, "method": {"name": method}, "seed": seed,
         "training": {"epochs": 3},
@@ -60,7 +61,7 @@ def build_label_run(
         "selected": {"epoch": 2, "by": "val mAP"}, "teacher": None, "baseline": "baseline" if baseline else None,
     }  # fmt: skip
     if teacher is not None:
-        splits = {"test": score_answers(teacher), "val": score_answers(teacher)}
+        splits = dict.fromkeys(("test", "val"), judge_answers(teacher))
         metrics["teacher"] = {"source": "runs/teacher", "name": "resnet", "parameters": 270_000, "splits": splits}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     pq.write_table(_table(student, teacher), folder / "predictions.parquet")

@@ -33,5 +33,5 @@ class Page(HTMLParser):
         self._open = ""
 
     def handle_data(self, data: str) -> None:
-        if self._open != "style":
+        if self._open not in ("style", "script"):
             self._words.append(data)

@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from dropkd.demo.images import load_demo_split
+from dropkd.statistics.judging import Opinion, judge_classes, tabulate_classes, tabulate_reliability
 
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 # Classes that look alike, and how much.
@@ -94,17 +95,13 @@ def _answer(recipe: Recipe, split: str) -> dict[str, np.ndarray]:
 
 
 def _figures(answers: dict[str, np.ndarray], network: str, with_teacher: bool) -> dict[str, Any]:
-    target, given = answers["target"], answers[network].argmax(1)
-    right = given == target
-    top5 = (np.argsort(-answers[network], 1)[:, :5] == target[:, None]).any(1)
-    truth = answers[network][np.arange(len(target)), target]
+    target = answers["target"]
+    student, teacher = (Opinion(answers[name].argmax(1), answers[name]) for name in (network, "teacher"))
     return {
-        "images": len(target),
-        "accuracy": float(right.mean()),
-        "top5_accuracy": float(top5.mean()),
-        "loss": float(-np.log(truth + 1e-9).mean()),
-        "uar": float(np.mean([right[target == k].mean() for k in np.unique(target)])),
-        "agreement": float((given == answers["teacher"].argmax(1)).mean()) if with_teacher else None,
+        "agreement": None,
+        **judge_classes(student, target, teacher if with_teacher else None),
+        "by_class": tabulate_classes(student, target),
+        "reliability": tabulate_reliability(student, target),
     }
 
 
@@ -148,7 +145,8 @@ def _metrics(recipe: Recipe, answers: dict[str, Any], baseline: bool) -> dict[st
 
 def _log(recipe: Recipe, answers: dict[str, Any]) -> str:
     taught, steps, terms = recipe.method != "plain", 85, TERMS[recipe.method]
-    final = _figures(answers["val"], "student", True)
+    val = answers["val"]
+    final = {"accuracy": float((val["student"].argmax(1) == val["target"]).mean())}
     done = recipe.epochs if recipe.done is None else recipe.done
     random = np.random.default_rng(recipe.seed)
     best = 0.0

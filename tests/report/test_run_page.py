@@ -4,12 +4,8 @@ import base64
 import hashlib
 import json
 import re
-import time
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from dropkd.errors import RunError
@@ -59,7 +55,9 @@ def test_it_says_when_the_teacher_is_no_better_than_the_student_alone(tmp_path: 
 
 def test_a_baseline_tested_on_other_images_is_not_compared(run: Path) -> None:
     change_json(run / "baseline" / "metrics.json", test_sha256="other")
-    assert "trained alone (95 % interval" not in _show(run)
+    text = _show(run)
+    assert "The plain run 'run/baseline' was tested on other images, so nothing is compared with it." in text
+    assert "trained alone" not in text
 
 
 def test_without_answers_the_difference_is_still_judged_from_the_figures(run: Path) -> None:
@@ -86,24 +84,28 @@ def test_the_command_and_the_departures_from_the_defaults_are_shown(run: Path) -
     assert re.search(r"method\.name dropkd instead of plain", text)
 
 
-def test_the_page_loads_nothing_and_runs_nothing(run: Path) -> None:
+def test_the_page_loads_nothing_and_runs_its_own_script_alone(run: Path) -> None:
     page = Page(write_run_report(run))
-    assert "script" not in page.tags
-    assert all(link.startswith(("data:", "#")) for link in page.links)
     source = page.source
+    assert re.findall(r"<script[^>]*>", source) == ["<script>"]
+    assert all(link.startswith(("data:", "#")) for link in page.links)
     assert " style=" not in source
     assert not re.search(r"\son[a-z]+=", source)
     assert "@import" not in source
     assert "url(" not in source
 
 
-def test_the_policy_allows_the_style_sheet_by_its_hash_and_nothing_else(run: Path) -> None:
+def test_the_policy_allows_the_page_s_style_and_script_by_their_hashes_and_nothing_else(run: Path) -> None:
     source = write_run_report(run).read_text()
-    style = re.search(r"<style>(.*)</style>", source, re.S)
+    style, script = (re.search(f"<{tag}>(.*)</{tag}>", source, re.S) for tag in ("style", "script"))
     assert style
-    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    assert policy in source.replace("&#39;", "'")
+    assert script
+    digests = [base64.b64encode(hashlib.sha256(part[1].encode()).digest()).decode() for part in (style, script)]
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    assert f'content="{policy}"' in source.replace("&#39;", "'")
 
 
 def test_the_page_is_small_and_the_same_every_time(run: Path) -> None:
@@ -170,26 +172,11 @@ def test_names_with_markup_quotes_and_emoji_are_text(tmp_path: Path) -> None:
     classes = ("<script>alert(1)<script>", '"quoted" & co', "\U0001f9e6 socks", "<b>bold", "a'b")
     data = write_images(tmp_path / "data", classes)
     page = Page(write_run_report(build_run(tmp_path / "run", data, Recipe(classes=classes))))
-    assert "script" not in page.tags
+    assert page.source.count("<script") == 1
+    assert "alert(1)" in page.text
     assert all(name in page.text for name in classes)
     assert "&lt;b&gt;bold" in page.source
     assert "could not be read" not in page.text
-
-
-def test_ten_thousand_classes_give_a_page_in_good_time(tmp_path: Path) -> None:
-    run, size, rows = tmp_path / "run", 10_000, 4_000
-    run.mkdir()
-    random = np.random.default_rng(0)
-    target = random.integers(0, size, rows)
-    given = np.where(random.random(rows) < 0.7, target, random.integers(0, size, rows))
-    table = {"split": ["test"] * rows, "path": [f"test/c{k}/{n}.png" for n, k in enumerate(target)]}
-    pq.write_table(pa.table(table | {"target": target, "prediction": given}), run / "predictions.parquet")
-    (run / "metrics.json").write_text(json.dumps({"classes": [f"c{k}" for k in range(size)]}))
-    start = time.perf_counter()
-    page = write_run_report(run)
-    assert time.perf_counter() - start < 10
-    assert page.stat().st_size < 500_000
-    assert "of 10000 classes with the most mistakes" in Page(page).text
 
 
 def test_a_folder_that_is_no_run_leaves_nothing_behind(tmp_path: Path) -> None:

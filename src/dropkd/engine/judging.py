@@ -16,7 +16,7 @@ from dropkd.engine.evaluation import Answers
 from dropkd.errors import RunError
 from dropkd.statistics.arrays import BoolArray, IntArray
 from dropkd.statistics.judging import Opinion, judge_classes, tabulate_classes, tabulate_reliability
-from dropkd.statistics.label_judging import judge_labels, tabulate_labels
+from dropkd.statistics.label_judging import judge_labels, tabulate_label_reliability, tabulate_labels
 
 __all__ = ["KeptAnswers", "judge_answers", "judge_kept", "opinion_of", "read_kept_answers"]
 
@@ -64,8 +64,10 @@ def _judge(student: Opinion, target: NDArray[Any], teacher: Opinion | None) -> d
         shares = None if teacher is None else teacher.probabilities
         figures = judge_labels(student.probabilities, target, shares)
         table = tabulate_labels(student.probabilities, target)
-        # The name that it had before it stood in a table.
-        return {"agreement": None, **figures, "class_ap": table["average_precision"], "by_class": table}
+        # The average precision keeps the name that it had before it stood in a table.
+        reliability = tabulate_label_reliability(student.probabilities, target)
+        named = {"class_ap": table["average_precision"], "by_class": table, "reliability": reliability}
+        return {"agreement": None, **figures, **named}
     figures = {"top5_accuracy": None, "agreement": None, **judge_classes(student, target, teacher)}
     by_class, reliability = tabulate_classes(student, target), tabulate_reliability(student, target)
     return {**figures, "by_class": by_class, "reliability": reliability}

@@ -9,7 +9,7 @@ from typing import Any
 from dropkd.report.charts import Chart
 from dropkd.report.dots import Dot, draw_dots
 from dropkd.report.pairing import accuracy_interval
-from dropkd.report.run_record import RunRecord
+from dropkd.report.run_record import RunRecord, read_interval
 from dropkd.report.summary import SPLIT_NAMES
 from dropkd.report.wording import decimal, interval_of_percents, percent, whole_percent
 from dropkd.statistics.arrays import Interval
@@ -23,9 +23,11 @@ _METRICS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
     ("uar", "Mean recall of the classes (UAR)", percent),
     ("map", "Mean average precision (mAP)", percent),
     ("micro_f1", "F1 of all labels together (micro)", percent),
-    ("macro_f1", "Mean F1 of the labels (macro)", percent),
+    ("macro_f1", "Mean F1 of the classes (macro)", percent),
     ("exact_match", "All labels of an image right", percent),
-    ("loss", "Cross-entropy", decimal),
+    ("auroc", "Area under the ROC curve (AUROC)", percent),
+    ("ece", "Expected calibration error (ECE)", percent),
+    ("loss", "Cross-entropy (NLL)", decimal),
     ("agreement", "Agreement with the teacher", percent),
 )
 
@@ -57,8 +59,10 @@ def tabulate_figures(run: RunRecord) -> FigureTable | None:
         for key, name, write in _METRICS:
             values = [_number(figures, split, key) for figures in columns.values()]
             if any(v is not None for v in values):
-                small = [_interval(v, images) if key == "accuracy" else "" for v in values]
-                cells = tuple((write(v), s) for v, s in zip(values, small, strict=True))
+                cells = tuple(
+                    (write(value), _write_interval(figures, split, key, value, images, write))
+                    for value, figures in zip(values, columns.values(), strict=True)
+                )
                 rows.append(FigureRow(SPLIT_NAMES[split], int(images) if images else None, name, cells))
     return FigureTable(tuple(columns), tuple(rows)) if rows else None
 
@@ -84,6 +88,9 @@ def accuracy_dots(run: RunRecord) -> Chart | None:
 
 
 def _teacher_interval(run: RunRecord, split: str, score: float, images: int) -> Interval | None:
+    told = read_interval(run.metrics, "teacher", "splits", split, run.headline)
+    if told is not None:
+        return told
     if run.is_multi_label:
         answers = run.label_sets.get(split)
         return (
@@ -118,7 +125,18 @@ def _number(figures: Mapping[str, Any], split: str, key: str) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _interval(accuracy: float | None, images: float | None) -> str:
-    if accuracy is None or not images:
+def _write_interval(
+    figures: Mapping[str, Any],
+    split: str,
+    key: str,
+    value: float | None,
+    images: float | None,
+    write: Callable[[float | None], str],
+) -> str:
+    """Write the interval of a figure: what the run wrote beside it; of an accuracy that has none, Wilson's."""
+    interval = read_interval(figures, split, key)
+    if interval is None and key == "accuracy" and value is not None and images:
+        interval = wilson_interval(round(value * images), int(images))
+    if interval is None or value is None:
         return ""
-    return interval_of_percents(wilson_interval(round(accuracy * images), int(images)))
+    return interval_of_percents(interval) if write is percent else f"{write(interval[0])} to {write(interval[1])}"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from dropkd.report.beside_teacher import describe_beside
+from dropkd.report.calibration import describe_calibration
 from dropkd.report.cards import build_cards, name_absent
-from dropkd.report.classes import build_confusion, describe_pairs, tabulate_classes
+from dropkd.report.class_table import tabulate_classes
 from dropkd.report.curves import draw_learning_curves, name_epoch_columns, tabulate_epochs
 from dropkd.report.figures import accuracy_dots, tabulate_figures
 from dropkd.report.label_classes import build_label_cards, tabulate_labels
 from dropkd.report.layer_similarity import read_similarity
+from dropkd.report.mistakes import build_confusion, describe_pairs
 from dropkd.report.relabels import describe_relabels
 from dropkd.report.rendering import write_page
 from dropkd.report.run_record import RunRecord, read_run
@@ -25,7 +28,7 @@ __all__ = ["write_run_report"]
 
 # What only pages of one class an image, or only those of several labels, have.
 _NOTHING_SHOWN: dict[str, Any] = {
-    "confusion": None, "pairs": [], "classes": [], "class_total": 0, "labels": [], "label_total": 0,
+    "confusion": None, "pairs": [], "classes": None, "labels": [], "label_total": 0,
 }  # fmt: skip
 _BEGINNINGS = {"True": "published weights", "False": "random weights"}
 
@@ -49,7 +52,10 @@ def _describe_run(run: RunRecord) -> dict[str, Any]:
     split = _answered_split(run)
     shown = _NOTHING_SHOWN | (_show_labels(run) if run.is_multi_label else _show_classes(run, split))
     gaps = [*run.gaps, *name_absent(run, shown["groups"]), *_check_answers(run, split)]
+    judged = run.split
     told = {
+        "beside": describe_beside(run, judged) if judged else None,
+        "calibration": describe_calibration(run, judged) if judged else None,
         "curves": draw_learning_curves(run),
         "epochs": tabulate_epochs(run),
         "epoch_columns": name_epoch_columns(run),
@@ -68,13 +74,11 @@ def _describe_run(run: RunRecord) -> dict[str, Any]:
 def _show_classes(run: RunRecord, split: str | None) -> dict[str, Any]:
     """Return the mistakes, the classes and the sample images where each image has one class."""
     answers = run.predictions[split] if split else None
-    classes, class_total = tabulate_classes(run, split) if split else ([], 0)
     return {
         "split_name": SPLIT_NAMES.get(split or "", split),
         "confusion": build_confusion(run, answers) if answers else None,
         "pairs": describe_pairs(run, answers) if answers else [],
-        "classes": classes,
-        "class_total": class_total,
+        "classes": tabulate_classes(run, split) if split else None,
         "groups": build_cards(run, answers) if answers else [],
     }
 
@@ -104,10 +108,10 @@ def _list_facts(run: RunRecord) -> list[tuple[str, str]]:
     planned = run.setting("training", "epochs")
     facts = {
         "teacher": _describe_teacher(run),
-        "its parameters": _count(run.figure("teacher", "parameters")),
-        "its answers": _describe_cache(run),
+        "the teacher\u2019s parameters": _count(run.figure("teacher", "parameters")),
+        "the teacher\u2019s answers": _describe_cache(run),
         "student": run.student_name,
-        "its parameters ": _count(run.figure("student", "parameters")),
+        "the student\u2019s parameters": _count(run.figure("student", "parameters")),
         "training images": _count(run.figure("train_images")),
         "unlabelled images, for the teacher\u2019s terms alone": _describe_unlabelled(run),
         "epochs": f"{done} of {planned}" if isinstance(planned, int) and planned != done else str(done),
@@ -121,8 +125,11 @@ def _list_facts(run: RunRecord) -> list[tuple[str, str]]:
 
 
 def _describe_teacher(run: RunRecord) -> str | None:
+    """Return the teacher's name, and what it was read from; the whole path stands in the configuration."""
     source, name = run.teacher_name, run.figure_text("teacher", "name")
-    return source if source is None or name in (None, source) else f"{source} ({name})"
+    if source is None or name in (None, source):
+        return source
+    return f"{name}, from {PurePath(source.removeprefix(f'{name}:')).name}"
 
 
 def _describe_cache(run: RunRecord) -> str | None:

@@ -13,7 +13,7 @@ from dropkd.statistics.arrays import IntArray, Interval
 from dropkd.statistics.intervals import interval_of, interval_of_share, unpaired_margin, wilson_interval
 from dropkd.statistics.pairs import PairedComparison, compare_paired
 
-__all__ = ["Difference", "accuracy_interval", "compare_runs", "same_test_set", "shared_rows"]
+__all__ = ["Difference", "accuracy_interval", "compare_runs", "shared_rows"]
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,15 @@ def shared_rows(first: Predictions, second: Predictions) -> tuple[IntArray, IntA
     return rows[:, 0], rows[:, 1]
 
 
-def same_test_set(run: RunRecord, other: RunRecord) -> bool:
-    """Tell whether two runs were tested on the same images; True where a run does not say."""
-    hashes = {run.metrics.get("test_sha256"), other.metrics.get("test_sha256")} - {None}
-    return len(hashes) < 2
-
-
 def accuracy_interval(run: RunRecord, split: str) -> Interval | None:
-    """Return the 95 % interval of the student's accuracy, or mAP, on a split, or None before there is one."""
+    """Return the 95 % interval of the student's accuracy, or mAP, on a split, or None before there is one.
+
+    The run's own, where it wrote one.
+    """
     accuracy, images = run.score(split), run.figure("splits", split, "images")
+    told = run.interval(split, run.headline)
+    if accuracy is not None and told is not None:
+        return told
     if accuracy is None or not images:
         return None
     if run.is_multi_label:

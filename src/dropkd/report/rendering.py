@@ -13,27 +13,68 @@ from markupsafe import Markup
 
 from dropkd.files import write_text
 
-__all__ = ["write_page"]
+__all__ = ["render_page", "show_unprintable", "write_page"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
+# Terminal commands and other controls (tab and line break are none), marks that turn the direction of the text after
+# them, and halves of a pair, which no file in UTF-8 can hold.
+_HIDDEN = [
+    *(code for code in range(0x20) if code not in (0x09, 0x0A)),
+    *range(0x7F, 0xA0),
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x206A),
+    *range(0xD800, 0xE000),
+]
+_SHOWN = dict.fromkeys(_HIDDEN, _UNPRINTABLE)
 
 
 def write_page(path: Path, template: str, values: dict[str, Any]) -> Path:
-    """Write a page in one step and return its path.
-
-    The page's Content-Security-Policy allows its own style sheet, by hash, and pictures within the page; nothing else
-    is loaded or run.
+    """Write a page in one step and return its path; see :func:`render_page`.
 
     Raises:
         RunError: the file can't be written.
     """
-    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    page = _environment().get_template(template)
-    # The style sheet is the package's own file, and its hash holds for the text as it is.
-    write_text(path, page.render(style=Markup(style), policy=policy, **values))  # noqa: S704
+    write_text(path, render_page(template, values))
     return path
+
+
+def render_page(template: str, values: dict[str, Any]) -> str:
+    """Return a page's text.
+
+    Its Content-Security-Policy allows its own style sheet and its own script, by their hashes, and pictures within the
+    page; nothing else is loaded or run, and the page reads without the script too.
+    """
+    style, script = (_read(name) for name in ("style.css", "tables.js"))
+    policy = (
+        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    page = _environment().get_template(template)
+    # Both are the package's own files, and the hashes hold for the texts as they are.
+    own = {"style": Markup(style), "script": Markup(script)}  # noqa: S704
+    return show_unprintable(page.render(**own, policy=policy, **values))
+
+
+def show_unprintable(text: str) -> str:
+    r"""Return a text with a mark in place of each character that is obeyed rather than shown.
+
+    These are controls, and marks that turn the direction of the text after them.
+
+    Example:
+        >>> show_unprintable("red \x1b[31m and \u202eback")
+        'red �[31m and �back'
+    """
+    return text.translate(_SHOWN)
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+@lru_cache
+def _read(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=1)

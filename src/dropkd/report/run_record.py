@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dropkd.config.yaml_text import parse_yaml
-from dropkd.errors import ConfigError, DropKDError, RunError
+from dropkd.errors import DropKDError, RunError
 from dropkd.report.event_log import EventLog, read_event_log
-from dropkd.report.label_sets import LabelSets, holds_label_sets, read_label_sets
-from dropkd.report.predictions import Predictions, class_names, read_predictions
+from dropkd.report.label_sets import LabelSets
+from dropkd.report.predictions import Predictions, class_names
+from dropkd.report.run_files import list_classes, read_answers, read_config, read_json, read_stored_classes
+from dropkd.statistics.arrays import Interval
 
 if TYPE_CHECKING:
     from dropkd.data.pictures import ListedPictures
 
-__all__ = ["RunRecord", "read_run"]
+__all__ = ["RunRecord", "read_interval", "read_run"]
 
-# A safetensors header is a few kilobytes; a larger one is not worth reading for the names of the classes.
-_LARGEST_HEADER = 16 * 2**20
 _SPLITS = ("test", "val")
 
 
@@ -162,6 +159,10 @@ class RunRecord:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return value if is_number and math.isfinite(value) else None
 
+    def interval(self, split: str, key: str) -> Interval | None:
+        """Return the 95 % interval that the run wrote beside the student's figure on a split, or None."""
+        return read_interval(self.metrics, "splits", split, key)
+
     def figure_text(self, *keys: str) -> str | None:
         """Return a text of ``metrics.json`` by its keys, or None."""
         value = _descend(self.metrics, keys)
@@ -171,6 +172,20 @@ class RunRecord:
         """Return a class's name, or ``class 3`` where nothing tells it."""
         known = self.classes is not None and 0 <= number < len(self.classes)
         return self.classes[number] if known and self.classes else f"class {number}"
+
+
+def read_interval(metrics: Mapping[str, Any], *keys: str) -> Interval | None:
+    """Return the interval that stands beside a figure of ``metrics.json``.
+
+    Args:
+        metrics: the figures, or a part of them.
+        keys: where the figure is; its interval stands under ``intervals`` there.
+    """
+    found = _descend(metrics, (*keys[:-1], "intervals", keys[-1]))
+    is_pair = isinstance(found, list | tuple) and len(found) == 2
+    if not is_pair or not all(isinstance(bound, int | float) and math.isfinite(bound) for bound in found):
+        return None
+    return float(found[0]), float(found[1])
 
 
 def _is_file(path: Path) -> bool:
@@ -189,17 +204,25 @@ def read_run(folder: Path, *, with_baseline: bool = True) -> RunRecord:
     """
     _check_is_run(folder)
     gaps: list[str] = []
-    config = _read_config(folder / "config.yaml", gaps)
-    metrics = _read_json(folder / "metrics.json", gaps, "the final figures")
-    environment = _read_json(folder / "environment.json", gaps, "versions and the command")
+    config = read_config(folder / "config.yaml", gaps)
+    metrics = read_json(folder / "metrics.json", gaps, "the final figures")
+    environment = read_json(folder / "environment.json", gaps, "versions and the command")
     log = read_event_log(folder / "metrics.jsonl")
     gaps += log.gaps
-    predictions, label_sets = _read_answers(folder / "predictions.parquet", gaps)
-    classes = _list_classes(metrics) or _read_stored_classes(folder / "student.safetensors") or class_names(predictions)
+    predictions, label_sets = read_answers(folder / "predictions.parquet", gaps)
+    classes = list_classes(metrics) or read_stored_classes(folder / "student.safetensors") or class_names(predictions)
     baseline = _find_baseline(folder, metrics) if with_baseline else None
     if with_baseline and metrics.get("baseline") and baseline is None:
         gaps.append(f"The plain run that this one names, {str(metrics['baseline'])!r}, was not found.")
+    if baseline is not None and not _share_test_images(metrics, baseline.metrics):
+        gaps.append(f"The plain run {baseline.name!r} was tested on other images, so nothing is compared with it.")
+        baseline = None
     return RunRecord(folder, config, log, metrics, environment, predictions, classes, tuple(gaps), baseline, label_sets)
+
+
+def _share_test_images(metrics: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Tell whether two runs were tested on the same images; True where a run does not say."""
+    return len({metrics.get("test_sha256"), others.get("test_sha256")} - {None}) < 2
 
 
 def _descend(tree: Any, keys: tuple[str, ...]) -> Any:
@@ -216,60 +239,6 @@ def _check_is_run(folder: Path) -> None:
             f"{str(folder)!r} is not a run folder: it holds no config.yaml, metrics.jsonl or metrics.json. "
             "Give the folder that `dropkd train` or `dropkd distill` wrote (--output)."
         )
-
-
-def _read_config(path: Path, gaps: list[str]) -> Mapping[str, Any]:
-    try:
-        tree = parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        gaps.append("config.yaml is missing: the configuration is not shown.")
-        return {}
-    except (OSError, UnicodeDecodeError, ConfigError) as error:
-        gaps.append(f"config.yaml can't be read ({error}).")
-        return {}
-    return tree if isinstance(tree, dict) else {}
-
-
-def _read_json(path: Path, gaps: list[str], holds: str) -> Mapping[str, Any]:
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        gaps.append(f"{path.name} is not there: {holds} are missing.")
-        return {}
-    except (OSError, ValueError) as error:
-        gaps.append(f"{path.name} can't be read ({error}).")
-        return {}
-    return tree if isinstance(tree, dict) else {}
-
-
-def _read_answers(path: Path, gaps: list[str]) -> tuple[Mapping[str, Predictions], Mapping[str, LabelSets]]:
-    if not path.is_file():
-        gaps.append(
-            "predictions.parquet is not there: no paired comparison, confusion matrix, classes or sample images."
-        )
-        return {}, {}
-    try:
-        return ({}, read_label_sets(path)) if holds_label_sets(path) else (read_predictions(path), {})
-    except RunError as error:
-        gaps.append(str(error))
-        return {}, {}
-
-
-def _list_classes(metrics: Mapping[str, Any]) -> tuple[str, ...] | None:
-    classes = metrics.get("classes")
-    return tuple(str(name) for name in classes) if isinstance(classes, list) and classes else None
-
-
-def _read_stored_classes(path: Path) -> tuple[str, ...] | None:
-    """Return the names of the classes that ``student.safetensors`` carries; its tensors are not read."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length)) if length <= _LARGEST_HEADER else {}
-        classes = json.loads(header["__metadata__"]["dropkd"])["classes"]
-    except (OSError, struct.error, ValueError, KeyError, TypeError):
-        return None
-    return tuple(str(name) for name in classes) if classes else None
 
 
 def _find_baseline(folder: Path, metrics: Mapping[str, Any]) -> RunRecord | None:

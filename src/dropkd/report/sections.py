@@ -32,10 +32,12 @@ class Section:
 SECTIONS = (
     Section("figures", "Figures", ("figures", "facts")),
     Section("curves", "Learning curves"),
+    Section("teacher", "Beside its teacher", ("beside",)),
     Section("relabels", "Changed labels", ("relabels",)),
     Section("confusion", "Mistakes", ("confusion",)),
     Section("classes", "Classes", ("classes",)),
     Section("labels", "Labels", ("labels",)),
+    Section("calibration", "Calibration", ("calibration",)),
     Section("samples", "Images", ("groups",)),
     Section("layers", "Layers", ("similarity",)),
     Section("configuration", "Configuration"),

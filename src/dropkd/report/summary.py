@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from dropkd.report.pairing import Difference, accuracy_interval, compare_runs, same_test_set
+from dropkd.report.pairing import Difference, accuracy_interval, compare_runs
 from dropkd.report.run_record import RunRecord
 from dropkd.report.wording import (
     count,
@@ -100,7 +100,7 @@ def _open_verdict(difference: Difference) -> Markup:
 
 def _difference_to_plain(run: RunRecord) -> Difference | None:
     plain = run.baseline
-    if plain is None or run.split is None or not same_test_set(run, plain):
+    if plain is None or run.split is None:
         return None
     return compare_runs(run, plain, run.split)
 

@@ -15,7 +15,7 @@ from dropkd.statistics.judging import make_intervals
 from dropkd.statistics.precision import average_precision, draw_means
 from dropkd.statistics.resampling import Statistic, draw_statistics
 
-__all__ = ["judge_labels", "tabulate_labels"]
+__all__ = ["judge_labels", "tabulate_label_reliability", "tabulate_labels"]
 
 Shares = NDArray[np.float32]
 
@@ -84,6 +84,22 @@ def tabulate_labels(student: Shares, target: BoolArray) -> dict[str, list[Any]]:
         "f1": divide(2 * hits, images + answered, images),
         "average_precision": [None if value != value else float(value) for value in precision],
     }
+
+
+def tabulate_label_reliability(student: Shares, target: BoolArray) -> dict[str, list[Any]]:
+    """Return for each of 15 bins of probability how many (image, class) questions it has and their mean probability.
+
+    ``images`` counts the questions, ``confidence`` is their mean probability, ``accuracy`` the share whose label is
+    there.
+    """
+    bins = weighted.find_bins(student).ravel()
+    count, size = np.bincount(bins, minlength=weighted.CALIBRATION_BINS), weighted.CALIBRATION_BINS
+
+    def average(values: NDArray[Any]) -> list[float | None]:
+        sums = np.bincount(bins, weights=values.ravel().astype(np.float64), minlength=size)
+        return [float(total / n) if n else None for total, n in zip(sums, count, strict=True)]
+
+    return {"images": count.tolist(), "confidence": average(student), "accuracy": average(target)}
 
 
 def _describe(student: Shares, target: BoolArray) -> dict[str, Statistic]:

@@ -1,4 +1,4 @@
-"""Where the student fails: the confusion matrix, its worst pairs in words, and the accuracy of each class."""
+"""Where the student fails: the confusion matrix, and its worst pairs in words."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from dropkd.report.confusion import confusion_counts, worst_pairs
-from dropkd.report.pairing import shared_rows
 from dropkd.report.predictions import Predictions
 from dropkd.report.run_record import RunRecord
-from dropkd.report.wording import interval_of_percents, percent
+from dropkd.report.wording import percent
 from dropkd.statistics.arrays import IntArray
-from dropkd.statistics.intervals import wilson_interval
 
-__all__ = ["ClassRow", "Confusion", "ConfusionCell", "PairRow", "build_confusion", "describe_pairs", "tabulate_classes"]
+__all__ = ["Confusion", "ConfusionCell", "PairRow", "build_confusion", "describe_pairs"]
 
 # A matrix with more classes can't be read, and costs K * K cells.
 _MOST_MATRIX_CLASSES = 24
 _MOST_PAIRS = 8
-_MOST_CLASS_ROWS = 150
 # Shades of a cell; the share of the row is shown by its square root, since mistakes are small beside the diagonal.
 _SHADES = 9
 
@@ -66,22 +63,6 @@ class PairRow:
     teacher: int | None
 
 
-@dataclass(frozen=True)
-class ClassRow:
-    """One class: its images and each network's accuracy on them."""
-
-    name: str
-    images: int
-    accuracy: float
-    low: float
-    high: float
-    text: str
-    interval: str
-    teacher: str
-    plain: str
-    mostly: str
-
-
 def build_confusion(run: RunRecord, answers: Predictions) -> Confusion | None:
     """Return the matrix of all classes, or of those with the most mistakes where there are too many to read."""
     total = answers.num_classes
@@ -112,27 +93,6 @@ def describe_pairs(run: RunRecord, answers: Predictions) -> list[PairRow]:
     return rows
 
 
-def tabulate_classes(run: RunRecord, split: str) -> tuple[list[ClassRow], int]:
-    """Return the classes, least accurate first (at most 150), and how many there are with images."""
-    answers = run.predictions[split]
-    images = np.bincount(answers.target, minlength=answers.num_classes)
-    right = np.bincount(answers.target[answers.student_right], minlength=answers.num_classes)
-    teacher = _rates(answers.target, answers.teacher_right, answers.num_classes)
-    plain = _plain_rates(run, split)
-    share = right / np.maximum(images, 1)
-    order = [int(k) for k in np.argsort(share, kind="stable") if images[k]]
-    rows = []
-    for k in order[:_MOST_CLASS_ROWS]:
-        low, high = wilson_interval(int(right[k]), int(images[k]))
-        rows.append(
-            ClassRow(
-                run.class_name(k), int(images[k]), float(share[k]), low, high, percent(float(share[k])),
-                interval_of_percents((low, high)), _rate(teacher, k), _rate(plain, k), _mostly(run, answers, k),
-            )
-        )  # fmt: skip
-    return rows, len(order)
-
-
 def _most_mistaken(answers: Predictions) -> IntArray:
     wrong = ~answers.student_right
     size = answers.num_classes
@@ -148,30 +108,3 @@ def _cell(counts: IntArray, i: int, j: int, names: tuple[str, ...]) -> Confusion
     shade = math.ceil(_SHADES * math.sqrt(share)) if count else 0
     what = "right" if i == j else f"taken for {names[j]}"
     return ConfusionCell(count, shade, f"{names[i]}, {what}: {count} of {total} ({percent(share)})", i == j)
-
-
-def _rates(target: IntArray, right: np.ndarray | None, size: int) -> dict[int, float]:
-    if right is None:
-        return {}
-    images, hits = np.bincount(target, minlength=size), np.bincount(target[right], minlength=size)
-    return {k: float(hits[k] / images[k]) for k in range(size) if images[k]}
-
-
-def _plain_rates(run: RunRecord, split: str) -> dict[int, float]:
-    other = run.baseline.predictions.get(split) if run.baseline else None
-    if other is None or not len(shared_rows(run.predictions[split], other)[0]):
-        return {}
-    return _rates(other.target, other.student_right, other.num_classes)
-
-
-def _rate(rates: dict[int, float], k: int) -> str:
-    return percent(rates[k]) if k in rates else ""
-
-
-def _mostly(run: RunRecord, answers: Predictions, k: int) -> str:
-    given = answers.student.prediction[answers.target == k]
-    wrong = np.bincount(given[given != k], minlength=answers.num_classes)
-    if not wrong.any():
-        return ""
-    taken = int(wrong.argmax())
-    return f"{run.class_name(taken)} ({int(wrong[taken])})"
