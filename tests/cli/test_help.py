@@ -6,7 +6,21 @@ import pytest
 
 from dropkd.cli import main, run_command_line
 
-VERBS = ["train", "distill", "resume", "evaluate", "predict", "report", "methods", "models", "demo", "data", "cache"]
+VERBS = [
+    "train",
+    "distill",
+    "resume",
+    "watch",
+    "evaluate",
+    "predict",
+    "report",
+    "methods",
+    "models",
+    "demo",
+    "data",
+    "cache",
+    "watch",
+]
 # Other people's checks call these.
 FIXED_FLAGS = [
     "--output",

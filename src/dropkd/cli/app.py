@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import dropkd
-from dropkd.cli import cache, cka, compare, data, demo, export, listings, results, training
+from dropkd.cli import cache, cka, compare, data, demo, export, listings, results, training, watch
 from dropkd.cli.console import output
 
 __all__ = ["app"]
@@ -40,6 +40,7 @@ app.add_typer(cache.app, name="cache", rich_help_panel=_TRAIN)
 app.command("evaluate", rich_help_panel=_LOOK)(results.evaluate)
 app.command("predict", rich_help_panel=_LOOK)(results.predict)
 app.command("report", rich_help_panel=_LOOK)(results.report)
+app.command("watch", rich_help_panel=_LOOK)(watch.watch)
 app.command("cka", rich_help_panel=_LOOK)(cka.cka)
 app.command("compare", rich_help_panel=_LOOK)(compare.compare)
 app.command("export", rich_help_panel=_LOOK)(export.export)

@@ -1,12 +1,18 @@
-"""Memory that a step gives back is kept for the next one, on processors as torch's allocator does it on GPUs."""
+"""The memory that training takes: what was the most so far, and what a step gives back is kept for the next one.
+
+The latter on processors as torch's allocator does it on GPUs.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import sys
 
-__all__ = ["keep_freed_memory"]
+import torch
+
+__all__ = ["keep_freed_memory", "peak_memory"]
 
 # Names and numbers of malloc.h: free memory at the end of the heap goes back to the system beyond so many bytes, large
 # blocks are mapped by themselves, and the heap grows by so much at a time.
@@ -28,3 +34,11 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return {mallopt(*setting) for setting in (_TRIM_THRESHOLD, _MMAP_MAX, _TOP_PAD)} == {1}
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes so far: of a GPU's memory where that is the device, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dropkd.engine.loggers import Logger
+from dropkd.errors import RunError
+from dropkd.file_locks import hold_lock, release_lock
 from dropkd.files import explained
 
 __all__ = ["Journal", "read_journal"]
@@ -15,17 +17,28 @@ __all__ = ["Journal", "read_journal"]
 class Journal:
     """Appends events to ``metrics.jsonl`` and passes their numbers on to the loggers.
 
+    The file is held until it is closed: others see by that lock that the run goes on, and two processes never train
+    the same run.
+
     Args:
         path: the file.
         size: bytes to keep of an existing file: a resumed run goes on where its checkpoint was written, so that no
             event stands twice.
         loggers: TensorBoard, Weights & Biases, MLflow; see :mod:`dropkd.engine.loggers`.
+
+    Raises:
+        RunError: another process writes to the file, or it can't be written.
     """
 
     def __init__(self, path: Path, size: int = 0, loggers: tuple[Logger, ...] = ()) -> None:
         self.path, self.loggers = path, loggers
         with explained(path):
             self._file = path.open("ab")
+            if not hold_lock(self._file):
+                self._file.close()
+                raise RunError(
+                    f"Another process is training the run {str(path.parent)!r}. Wait for its end, or end it first."
+                )
             self._file.truncate(size)
 
     def write(self, event: str, step: int | None = None, **fields: Any) -> None:
@@ -45,6 +58,8 @@ class Journal:
 
     def close(self) -> None:
         """Close the file and the loggers."""
+        if not self._file.closed:
+            release_lock(self._file)
         self._file.close()
         for logger in self.loggers:
             logger.close()

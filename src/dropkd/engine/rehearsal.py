@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import torch
 from dropkd.config import Config, dump_config
 from dropkd.contracts import Shapes
 from dropkd.data import MixedLoader, TrainLoader
+from dropkd.engine.allocation import peak_memory
 from dropkd.engine.cache_plan import plan_cache
 from dropkd.engine.finetuning import RateRow
 from dropkd.engine.job import Job
@@ -109,7 +108,7 @@ def rehearse(config: Config, observer: Observer) -> DryRun:
         seconds=seconds * (2 if job.config.baseline else 1),
         rates=job.finetuning.tabulate(),
         layers_by=job.finetuning.depths.by,
-        peak_memory=_peak_memory(job.fabric.device),
+        peak_memory=peak_memory(job.fabric.device),
     )
 
 
@@ -137,10 +136,3 @@ def _time_steps(job: Job, training: Training, epoch: int) -> float:
         if number + 1 >= _WARM_STEPS + _TIMED_STEPS:
             break
     return statistics.median(times)
-
-
-def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB

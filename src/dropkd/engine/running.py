@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from dropkd.engine.setup import prepare_job
 from dropkd.engine.signals import Interrupted, StopRequest
 from dropkd.engine.teachers import check_teacher
 from dropkd.engine.training import Training
-from dropkd.errors import ConfigError, RunError
+from dropkd.errors import ConfigError, DropKDError, RunError
 from dropkd.models.teachers.given import Given
 
 __all__ = ["Steps", "make_training", "resume_run", "start_run", "train_baseline", "train_in_steps"]
@@ -137,9 +137,22 @@ def train_in_steps(job: Job, training: Training, baseline: str | None, stop: Sto
             yield from training.steps(journal, request)
         metrics = conclude(job, training, baseline=baseline)
         journal.write("end", training.done_steps, splits=metrics["splits"])
+    except Interrupted:
+        raise
+    except Exception as error:
+        _note_failure(journal, error)
+        raise
     finally:
         journal.close()
     return metrics
+
+
+def _note_failure(journal: Journal, error: Exception) -> None:
+    """Write down what ended the run, for whoever looks at it later; a resume takes the line away again."""
+    words = str(error) if isinstance(error, DropKDError) else f"{type(error).__name__}: {error}"
+    # What ended it may be that nothing can be written any more.
+    with suppress(OSError, RunError, ValueError):
+        journal.write("failure", reason=words)
 
 
 def train_baseline(whole: Job, run: Path, observer: Observer, student: nn.Module | None = None) -> str | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dropkd.contracts import Outputs
 from dropkd.data import EvalLoader, LoadedBatch, MixedLoader, TrainLoader
-from dropkd.engine.allocation import keep_freed_memory
+from dropkd.engine.allocation import keep_freed_memory, peak_memory
 from dropkd.engine.averaging import average_weights
 from dropkd.engine.caching import CachedTeacher
 from dropkd.engine.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
@@ -255,14 +255,16 @@ class Training:
         record = {
             "epoch": position.epoch, "seconds": position.seconds, "train": self.tally.summary(), "val": val,
             "best": is_best, "lr": self.rate, "imbalanced": is_imbalanced(self.train_loader.split),
-            "probe": position.epoch < self.config.finetune.probe_epochs, **({} if test is None else {"test": test}),
+            "probe": position.epoch < self.config.finetune.probe_epochs, "peak_memory": peak_memory(self.device),
+            **({} if test is None else {"test": test}),
         }  # fmt: skip
         journal.write("epoch", (position.epoch + 1) * len(self.train_loader), **record)
         self._note_label_changes(journal)
         for name in self.tally.flat_terms():
-            self.observer.on_warning(
-                f"The term {name!r} was 0 in every step of epoch {position.epoch + 1}: it teaches the student nothing."
-            )
+            when = f"in every step of epoch {position.epoch + 1}"
+            said = f"The term {name!r} was 0 {when}: it teaches the student nothing."
+            journal.write("warning", text=said)
+            self.observer.on_warning(said)
         position.epoch, position.step = position.epoch + 1, 0
         self.tally = self._new_tally()
         self.save(journal)
@@ -286,13 +288,13 @@ class Training:
         raw = torch.stack([losses.raw[n].detach().float() for n in self.tally.terms]).tolist()
         weighted = torch.stack([losses.weighted[n].detach().float() for n in self.tally.terms]).tolist()
         terms = {n: {"raw": raw[i], "weighted": weighted[i]} for i, n in enumerate(self.tally.terms)}
-        journal.write(
-            "step", step, epoch=position.epoch, total_steps=self.total_steps,
-            lr=self.rate, loss=sum(weighted), terms=terms, seconds=now - self._started,
-        )  # fmt: skip
         steps = (position.step - 1) % self.log_every + 1
         rate = steps * images / max(1e-9, now - self._stepped)
         self._stepped = now
+        journal.write(
+            "step", step, epoch=position.epoch, total_steps=self.total_steps, lr=self.rate, loss=sum(weighted),
+            terms=terms, seconds=now - self._started, images_per_second=rate,
+        )  # fmt: skip
         self.observer.on_step(
             epoch=position.epoch,
             step=step,

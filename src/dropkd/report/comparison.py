@@ -115,8 +115,9 @@ def _find_gaps(runs: Sequence[RunRecord]) -> list[str]:
     """Name what is missing by run; of an unfinished one only that it has not finished."""
     gaps = []
     for run in runs:
-        if run.status == "unfinished":
-            gaps.append(f"{run.name}: has not finished, so it has no final figures.")
+        if run.status in ("unfinished", "running"):
+            state = "is being trained" if run.status == "running" else "has not finished"
+            gaps.append(f"{run.name}: {state}, so it has no final figures.")
             continue
         if run.status == "interrupted":
             gaps.append(f"{run.name}: was interrupted; its figures are those of its best epoch until then.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EventLog", "Points", "read_event_log"]
+__all__ = ["EventLog", "Points", "order_events", "parse_events", "read_event_log"]
 
 Points = list[tuple[float, float]]
 
@@ -50,22 +50,40 @@ class EventLog:
         return best[-1] if best else None
 
 
-def read_event_log(path: Path) -> EventLog:
-    """Read a run's log; lines that are not whole are left out and counted."""
+def read_event_log(path: Path, *, is_written: bool = False) -> EventLog:
+    """Read a run's log; lines that are not whole are left out and counted.
+
+    Args:
+        path: the log.
+        is_written: a process writes to it: a last line without its end is no flaw then, but on its way.
+    """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        content = path.read_bytes()
     except OSError:
         return EventLog((), (), ("metrics.jsonl is not there: no learning curves.",))
+    if is_written:
+        content = content[: content.rfind(b"\n") + 1]
+    return order_events(*parse_events(content))
+
+
+def parse_events(content: bytes) -> tuple[list[dict[str, Any]], int]:
+    """Return the events of a log's lines, and how many lines could not be read."""
     events, broken = [], 0
-    for line in filter(str.strip, lines):
+    for line in filter(bytes.strip, content.split(b"\n")):
         try:
             event = json.loads(line)
-        except ValueError:
+        # RecursionError: brackets within brackets without end.
+        except (ValueError, RecursionError):
             event = None
         if isinstance(event, dict):
             events.append(event)
         else:
             broken += 1
+    return events, broken
+
+
+def order_events(events: Sequence[Mapping[str, Any]], broken: int = 0) -> EventLog:
+    """Return the log of some events, told that so many lines could not be read."""
     gaps = (f"metrics.jsonl: left out unreadable lines ({broken}).",) if broken else ()
     steps, epochs = (_latest(events, kind, kind) for kind in ("step", "epoch"))
     return EventLog(steps, epochs, gaps, _latest(events, "relabel", "epoch"))

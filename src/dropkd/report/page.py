@@ -65,6 +65,7 @@ def _describe_run(run: RunRecord) -> dict[str, Any]:
         "environment": list_environment(run),
         "command": repeat_command(run),
         "resume": shlex.join(["dropkd", "resume", str(run.folder)]),
+        "watch": shlex.join(["dropkd", "watch", str(run.folder)]),
     }
     top = {"title": _title(run), "run": run, "summary": summarise(run), "facts": _list_facts(run), "gaps": gaps}
     values = top | shown | told | {"dots": accuracy_dots(run), "figures": tabulate_figures(run)}

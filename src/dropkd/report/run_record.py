@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dropkd.errors import DropKDError, RunError
+from dropkd.file_locks import is_path_locked
 from dropkd.report.event_log import EventLog, read_event_log
 from dropkd.report.label_sets import LabelSets
 from dropkd.report.predictions import Predictions, class_names
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["RunRecord", "read_interval", "read_run"]
 
 _SPLITS = ("test", "val")
+# What metrics.json says of a run's end.
+_OUTCOME = frozenset({"status", "splits", "last_epoch", "selected", "seconds", "steps", "stopped_early"})
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class RunRecord:
         gaps: what is missing or unreadable, each a sentence.
         baseline: the plain run beside it, or None.
         label_sets: the answers by split where images have several labels, else empty.
+        is_running: whether a process is training the run, or the plain one within it.
     """
 
     folder: Path
@@ -52,6 +56,7 @@ class RunRecord:
     gaps: tuple[str, ...]
     baseline: RunRecord | None
     label_sets: Mapping[str, LabelSets] = field(default_factory=dict)
+    is_running: bool = False
 
     @property
     def is_multi_label(self) -> bool:
@@ -95,8 +100,9 @@ class RunRecord:
 
     @property
     def status(self) -> str:
-        """Return ``finished``, ``interrupted`` or ``unfinished`` (running, or ended without a word)."""
-        return str(self.metrics.get("status") or "unfinished")
+        """Return ``finished``, ``running``, ``interrupted`` or ``unfinished`` (ended without a word)."""
+        ended = str(self.metrics.get("status") or "unfinished")
+        return "running" if self.is_running and ended != "finished" else ended
 
     @property
     def student_name(self) -> str:
@@ -204,10 +210,16 @@ def read_run(folder: Path, *, with_baseline: bool = True) -> RunRecord:
     """
     _check_is_run(folder)
     gaps: list[str] = []
+    # Asked first: of a run that nobody trains any more all that was written is read.
+    places = (folder, folder / "baseline") if with_baseline else (folder,)
+    is_running = any(is_path_locked(place / "metrics.jsonl") for place in places)
     config = read_config(folder / "config.yaml", gaps)
     metrics = read_json(folder / "metrics.json", gaps, "the final figures")
     environment = read_json(folder / "environment.json", gaps, "versions and the command")
-    log = read_event_log(folder / "metrics.jsonl")
+    if is_running and metrics.get("status") == "interrupted":
+        # It has been resumed: the figures of its interruption are not those of the run as it is now.
+        metrics = {key: value for key, value in metrics.items() if key not in _OUTCOME}
+    log = read_event_log(folder / "metrics.jsonl", is_written=is_running)
     gaps += log.gaps
     predictions, label_sets = read_answers(folder / "predictions.parquet", gaps)
     classes = list_classes(metrics) or read_stored_classes(folder / "student.safetensors") or class_names(predictions)
@@ -217,7 +229,9 @@ def read_run(folder: Path, *, with_baseline: bool = True) -> RunRecord:
     if baseline is not None and not _share_test_images(metrics, baseline.metrics):
         gaps.append(f"The plain run {baseline.name!r} was tested on other images, so nothing is compared with it.")
         baseline = None
-    return RunRecord(folder, config, log, metrics, environment, predictions, classes, tuple(gaps), baseline, label_sets)
+    return RunRecord(
+        folder, config, log, metrics, environment, predictions, classes, tuple(gaps), baseline, label_sets, is_running
+    )
 
 
 def _share_test_images(metrics: Mapping[str, Any], others: Mapping[str, Any]) -> bool:

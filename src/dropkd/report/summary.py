@@ -215,7 +215,8 @@ def _describe_early_stop(run: RunRecord) -> Markup:
 
 
 def _describe_progress(run: RunRecord) -> Markup:
-    state = "was interrupted" if run.status == "interrupted" else "has not finished"
+    states = {"interrupted": "was interrupted", "running": "is being trained"}
+    state = states.get(run.status, "has not finished")
     done, planned = len(run.log.epochs), run.setting("training", "epochs")
     of = f" of {planned}" if isinstance(planned, int) else ""
     said = Markup("This run {}: {}{} {} logged.").format(
