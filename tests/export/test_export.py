@@ -18,16 +18,6 @@ from dropkd.errors import ConfigError, ModelError, RunError
 from dropkd.export import formats, fuse_blocks
 from dropkd.export.parity import check_parity
 
-OPTIONS = ["--epochs", "1", "--batch-size", "16", "--image-size", "32", "--no-pretrained", "--workers", "0"]
-
-
-@pytest.fixture(scope="module")
-def branched_run(clothes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose student has blocks of several branches. Read only."""
-    run = tmp_path_factory.mktemp("export") / "branched"
-    assert run_command_line(["train", str(clothes), "--model", "repghostnet_050", *OPTIONS, "--output", str(run)]) == 0
-    return run
-
 
 def frames_of(run: dropkd.Run, images: int = 5) -> torch.Tensor:
     """Bytes (N, 3, H, W) of real images, as the student sees them."""

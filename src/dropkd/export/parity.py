@@ -31,13 +31,16 @@ class Parity:
     agreement: float
 
 
-def check_parity(expected: Tensor, exported: Callable[[Tensor], Tensor], inputs: Tensor) -> Parity:
+def check_parity(
+    expected: Tensor, exported: Callable[[Tensor], Tensor], inputs: Tensor, name: str = "exported"
+) -> Parity:
     """Compare the file's answers with the network's, in batches of several sizes.
 
     Args:
         expected: (N, K), the network's logits.
         exported: gives the file's logits.
         inputs: (N, ...), what the file is fed.
+        name: of the format, for the message.
 
     Raises:
         ModelError: a class differs, a logit is further off than rounding explains, or one is not finite.
@@ -50,14 +53,14 @@ def check_parity(expected: Tensor, exported: Callable[[Tensor], Tensor], inputs:
         start, size = start + size, size + 1
     found = torch.cat(answers)
     if found.shape != expected.shape:
-        raise ModelError(f"The exported file gives logits of shape {tuple(found.shape)}, not {tuple(expected.shape)}.")
+        raise ModelError(f"The {name} file gives logits of shape {tuple(found.shape)}, not {tuple(expected.shape)}.")
     difference = float((found - expected).abs().max())
     agreement = float((found.argmax(1) == expected.argmax(1)).double().mean())
     limit = _TOLERANCE * max(1.0, float(expected.abs().max()))
     # Written so that a NaN fails.
     if not (difference <= limit and agreement == 1.0):
         raise ModelError(
-            f"The exported file does not answer as the network does: over {len(expected)} images its logits differ by "
+            f"The {name} file does not answer as the network does: over {len(expected)} images its logits differ by "
             f"up to {difference:.3g} (at most {limit:.3g} is rounding) and {agreement:.1%} of the classes agree. "
             "Nothing was written."
         )

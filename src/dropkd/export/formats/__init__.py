@@ -2,8 +2,11 @@
 
 from dropkd.export.formats.format import Answering, Format, FormatOptions
 from dropkd.export.formats.onnx_file import OnnxFile
+from dropkd.export.formats.openvino_file import OpenVINOFile
 from dropkd.export.formats.program_file import ProgramFile
+from dropkd.export.formats.torchscript_file import TorchScriptFile
 
 __all__ = ["FORMATS", "Answering", "Format", "FormatOptions"]
 
-FORMATS: dict[str, Format] = {kind.name: kind for kind in (OnnxFile(), ProgramFile())}
+_KINDS: tuple[Format, ...] = (OnnxFile(), ProgramFile(), OpenVINOFile(), TorchScriptFile())
+FORMATS = {kind.name: kind for kind in _KINDS}

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from dropkd.errors import ConfigError
 from dropkd.export.preparing import Prepared
 
-__all__ = ["Answering", "Format", "FormatOptions", "held_back", "texts_of"]
+__all__ = ["Answering", "Format", "FormatOptions", "texts_of"]
 
 # From what the model is fed to its logits.
 Answering = Callable[[Tensor], Tensor]
@@ -40,13 +36,15 @@ class Format(ABC):
     """A kind of exported file, or of a folder: writes it, and opens it again to be compared.
 
     ``name`` is the user's word for it and ``suffix`` ends the file's name. ``libraries`` are the modules that it needs
-    beside torch, and ``extra`` is the extra of dropkd that brings them. ``remark`` is said whenever it is written.
+    beside torch, ``extra`` is the extra of dropkd that brings them, and ``runs_by`` is the library that the file was
+    compared by. ``remark`` is said whenever it is written.
     """
 
     name: ClassVar[str]
     suffix: ClassVar[str]
     libraries: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = "export"
+    runs_by: ClassVar[str]
     remark: ClassVar[str] = ""
 
     def check(self, options: FormatOptions) -> None:
@@ -63,8 +61,6 @@ class Format(ABC):
                     f"Writing {self.name} needs {error.name!r}, which is not installed: "
                     f"pip install 'dropkd[{self.extra}]'"
                 ) from error
-        if options.opset is not None and self.name != "onnx":
-            raise ConfigError(f"--opset is of ONNX alone; {self.name} has no such thing.")
 
     def say_why_not_run(self) -> str | None:
         """Return why such a file can't be run on this machine, so not be compared either, or None where it can."""
@@ -87,18 +83,3 @@ def texts_of(facts: Mapping[str, Any]) -> dict[str, str]:
         {'model': 'resnet18', 'classes': '["cat", "dog"]'}
     """
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
-
-
-@contextmanager
-def held_back(*loggers: str) -> Iterator[None]:
-    """Hold back remarks that exporters make on their own insides; what matters is checked afterwards."""
-    levels = {name: logging.getLogger(name).level for name in loggers}
-    try:
-        for name in loggers:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import torch
 
-from dropkd.export.formats.format import Answering, Format, FormatOptions, held_back, texts_of
-from dropkd.export.preparing import BATCH, Prepared
+from dropkd.export.formats.capturing import capture
+from dropkd.export.formats.format import Answering, Format, FormatOptions, texts_of
+from dropkd.export.formats.quiet import held_back
+from dropkd.export.preparing import Prepared
 
 __all__ = ["ProgramFile"]
 
@@ -18,13 +20,12 @@ class ProgramFile(Format):
 
     name = "pt2"
     suffix = ".pt2"
+    runs_by = "torch"
 
     def write(self, prepared: Prepared, path: Path, options: FormatOptions) -> None:
         """Write one archive with the weights in it."""
-        with held_back("torch.export"):
-            shapes = ({0: torch.export.Dim(BATCH)},)
-            program = torch.export.export(prepared.module, (prepared.example,), dynamic_shapes=shapes)
-        with path.open("wb") as file:
+        program = capture(prepared)
+        with held_back("torch.export"), path.open("wb") as file:
             torch.export.save(program, file, extra_files={"dropkd.json": json.dumps(texts_of(prepared.facts))})
 
     def open(self, path: Path) -> Answering:
