@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,18 @@ torch.set_num_threads(1)
 
 # What can be seen of some kinds of clothes, by their number.
 ATTRIBUTES = {1: ("legs",), 3: ("body", "legs"), 5: ("feet", "open"), 8: (), 9: ("ankle", "feet")}
+
+
+# Runs the command line, or any code, as if these modules had never been installed.
+WITHOUT = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {modules!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+{code}
+"""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -99,3 +113,17 @@ def check_accessible() -> Callable[[Page], None]:
             assert not told, f"{page.url}, {scheme}:\n" + "\n".join(told)
 
     return check
+
+
+@pytest.fixture(scope="session")
+def without() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line, or any code, in a process of its own in which some modules can't be imported."""
+
+    def run(
+        modules: Collection[str], *arguments: object, code: str = "from dropkd.cli import main; main()"
+    ) -> subprocess.CompletedProcess[str]:
+        script = WITHOUT.format(modules=set(modules), code=code)
+        command = [sys.executable, "-c", script, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    return run

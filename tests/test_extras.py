@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import tomllib
-from collections.abc import Collection
+from collections.abc import Callable
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from dropkd.errors import MissingLibraryError
 from dropkd.extras import EXTRA_OF, explain_missing
 
 PYPROJECT = Path(dropkd.__file__).parents[2] / "pyproject.toml"
+
+Without = Callable[..., subprocess.CompletedProcess[str]]
 
 NEED_TORCH = [
     "distill photos --teacher a --student b",
@@ -33,24 +34,6 @@ NEED_TORCH = [
     "methods",
     "models",
 ]
-
-# Runs the command line, or any code, as if these modules had never been installed.
-WITHOUT = """
-import sys
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {modules!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Missing())
-{code}
-"""
-
-
-def run_without(
-    modules: Collection[str], *arguments: str, code: str = "from dropkd.cli import main; main()"
-) -> subprocess.CompletedProcess[str]:
-    script = WITHOUT.format(modules=set(modules), code=code)
-    return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True)
 
 
 def read_extras() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
@@ -80,7 +63,7 @@ def test_an_installation_for_inference_holds_neither_torch_nor_pyarrow() -> None
     assert not names & {"torch", "torchvision", "timm", "pyarrow", "dropkd"}
 
 
-def test_a_verb_that_needs_torch_says_in_one_line_how_to_install_it(tmp_path: Path) -> None:
+def test_a_verb_that_needs_torch_says_in_one_line_how_to_install_it(without: Without, tmp_path: Path) -> None:
     code = """
 import os, shlex
 from dropkd.cli import run_command_line
@@ -88,7 +71,7 @@ os.chdir(sys.argv[1])
 print([run_command_line(shlex.split(command)) for command in sys.argv[2:]])
 """
     missing = [module for module, extra in EXTRA_OF.items() if extra != "inference"]
-    done = run_without(missing, str(tmp_path), *NEED_TORCH, code=code)
+    done = without(missing, str(tmp_path), *NEED_TORCH, code=code)
     assert done.stdout == f"{[2] * len(NEED_TORCH)}\n"
     line = (
         "error: Networks, training and everything that opens a student's weights need torch, which is not installed: "
@@ -99,27 +82,27 @@ print([run_command_line(shlex.split(command)) for command in sys.argv[2:]])
 
 
 @pytest.mark.parametrize("command", ["report run", "compare one two"])
-def test_reports_and_comparisons_need_pyarrow_alone(command: str) -> None:
+def test_reports_and_comparisons_need_pyarrow_alone(without: Without, command: str) -> None:
     torches = [module for module, extra in EXTRA_OF.items() if extra != "report"]
-    done = run_without([*torches, "pyarrow"], *command.split())
+    done = without([*torches, "pyarrow"], *command.split())
     assert done.returncode == 2
     assert "need pyarrow, which is not installed: pip install 'dropkd[report]'" in done.stderr
-    done = run_without(torches, *command.split())
+    done = without(torches, *command.split())
     assert done.returncode == 2
     assert "There is no run folder" in done.stderr
 
 
-def test_help_works_without_any_extra() -> None:
-    done = run_without(EXTRA_OF, "--help")
+def test_help_works_without_any_extra(without: Without) -> None:
+    done = without(EXTRA_OF, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert " predict " in done.stdout
 
 
-def test_in_python_the_error_says_it_too_and_is_an_import_error() -> None:
+def test_in_python_the_error_says_it_too_and_is_an_import_error(without: Without) -> None:
     code = (
         "import dropkd\ntry:\n    dropkd.distill\nexcept ImportError as error:\n    print(type(error).__name__, error)"
     )
-    done = run_without(EXTRA_OF, code=code)
+    done = without(EXTRA_OF, code=code)
     assert done.stderr == ""
     assert done.stdout.startswith("MissingLibraryError Networks")
     assert "pip install 'dropkd[train]'" in done.stdout

@@ -20,32 +20,13 @@ from dropkd.engine.journal import read_journal
 from dropkd.engine.outcome import read_metrics
 from dropkd.engine.packing import choose_remembering
 from dropkd.engine.plan import evaluation_frame
-from dropkd.errors import DataError, RunError
+from dropkd.errors import RunError
 from dropkd.models import load_weights, open_network, read_spec, wrap_model
 from dropkd.models.network import Network
 from dropkd.models.tapped import TappedNetwork
+from dropkd.prediction import Prediction, find_files, rank_classes
 
 __all__ = ["Prediction", "Run", "frame_loader"]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A student's answer to one image file.
-
-    Args:
-        path: the file.
-        label: the class with the highest probability.
-        probability: that probability, 0..1.
-        top: the likeliest classes with their probabilities, likeliest first.
-        labels: where the student was trained on images with several labels, those with a probability of 0.5 or more,
-            likeliest first, perhaps none; else None.
-    """
-
-    path: Path
-    label: str
-    probability: float
-    top: tuple[tuple[str, float], ...]
-    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -159,25 +140,14 @@ class Run:
         Raises:
             DataError: a file is missing or can't be read as an image.
         """
-        files = tuple(Path(path) for path in paths)
-        missing = [str(path) for path in files if not path.is_file()]
-        if missing:
-            raise DataError(f"No such image: {', '.join(map(repr, missing[:10]))}.")
-        if not files:
-            raise DataError("No images were given.")
+        files = find_files(paths)
         network = self.network().to(device)
         names = network.spec.classes or tuple(str(k) for k in range(network.shapes.logits))
         split = Split("predict", files, np.zeros(len(files), dtype=np.int64))
         answers = answer_split(network, frame_loader(network, split, batch_size=batch_size), torch.device(device))
         several = network.spec.multi_label
         shares = answers.logits.sigmoid() if several else answers.logits.softmax(1)
-        values, order = shares.sort(dim=1, descending=True, stable=True)
-        found = []
-        for path, probabilities, classes in zip(files, values.tolist(), order.tolist(), strict=True):
-            ranked = tuple((names[k], p) for k, p in zip(classes, probabilities, strict=True))
-            labels = tuple(name for name, p in ranked if p >= 0.5) if several else None
-            found.append(Prediction(path, ranked[0][0], ranked[0][1], ranked[:top], labels))
-        return found
+        return rank_classes(files, shares.numpy(), names, several=several, top=top)
 
 
 def frame_loader(

@@ -279,7 +279,9 @@ Workers = Annotated[
     int | None,
     typer.Option("--workers", metavar="N", help="Processes that read images.", rich_help_panel=_MACHINE),
 ]
-Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads.", rich_help_panel=_MACHINE)]
+Threads = Annotated[
+    int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.", rich_help_panel=_MACHINE)
+]
 
 TeacherCache = Annotated[
     bool | None,

@@ -14,7 +14,7 @@ from dropkd.errors import DataError, RunError
 from dropkd.files import replacing, write_csv, write_text
 
 if TYPE_CHECKING:
-    from dropkd.run import Prediction
+    from dropkd.prediction import Prediction
 
 __all__ = ["check_format", "find_images", "print_predictions", "write_predictions"]
 

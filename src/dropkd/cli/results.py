@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dropkd.cli.options import Device, Workers
+from dropkd.cli.options import Device, Threads, Workers
+
+if TYPE_CHECKING:
+    from dropkd.prediction import Prediction
 
 __all__ = ["evaluate", "predict", "report"]
 
@@ -99,7 +103,14 @@ def evaluate(
 
 
 def predict(
-    run: _Run,
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|FILE.onnx",
+            help="Folder of a run, or a file that `dropkd export` wrote, which needs no torch.",
+            show_default=False,
+        ),
+    ],
     images: Annotated[
         list[Path],
         typer.Argument(metavar="IMAGES...", help="Image files, or folders of them.", show_default=False),
@@ -110,27 +121,49 @@ def predict(
     ] = None,
     batch_size: _BatchSize = 64,
     device: Device = None,
+    threads: Threads = None,
 ) -> None:
     """Name the class of each image.
 
     Examples:
       dropkd predict runs/first photo.jpg
       dropkd predict runs/first new-photos/ --output answers.csv
+      dropkd predict student.onnx new-photos/ --threads 2
     """
     from dropkd.cli.console import output
     from dropkd.cli.prediction_files import check_format, find_images, print_predictions, write_predictions
-    from dropkd.engine.fabric import choose_device
-    from dropkd.run import Run
 
     if output_file is not None:
         check_format(output_file)
-    where = str(choose_device(device or "auto"))
-    predictions = Run.open(run).predict(find_images(images), batch_size=batch_size, device=where)
+    ask = _ask_file if run.is_file() or run.suffix.lower() == ".onnx" else _ask_run
+    predictions = ask(run, find_images(images), batch_size, device, threads)
     if output_file is None:
         print_predictions(predictions)
     else:
         write_predictions(predictions, output_file)
         output.print(f"{len(predictions):,} answers written to {output_file}", markup=False, soft_wrap=True)
+
+
+def _ask_run(
+    folder: Path, images: Sequence[Path], batch_size: int, device: str | None, threads: int | None
+) -> list[Prediction]:
+    import torch
+
+    from dropkd.engine.fabric import choose_device
+    from dropkd.run import Run
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return Run.open(folder).predict(images, batch_size=batch_size, device=str(choose_device(device or "auto")))
+
+
+def _ask_file(
+    path: Path, images: Sequence[Path], batch_size: int, device: str | None, threads: int | None
+) -> list[Prediction]:
+    from dropkd.inference import ExportedModel
+
+    where = "cpu" if device in (None, "auto") else str(device)
+    return ExportedModel.open(path, threads=threads, device=where).predict(images, batch_size=batch_size)
 
 
 def report(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 __all__ = ["resample", "snap_box"]
@@ -49,6 +47,10 @@ def resample(pixels: NDArray[np.uint8], size: tuple[int, int], interpolation: st
         interpolation: ``bilinear`` or ``bicubic``.
         mirror: left to right.
     """
+    # Not at the top: the frames that a network is evaluated on need no torch.
+    import torch
+    import torch.nn.functional as F
+
     # A copy, since what is mapped from a file can't be written to, of which tensors warn.
     image = torch.from_numpy(pixels.copy())[None].permute(0, 3, 1, 2)
     resized = F.interpolate(image, size=size, mode=interpolation, antialias=True)

@@ -174,9 +174,19 @@ def evaluation_frame(size: Size, crop_fraction: float, native: Size | None = Non
         size: the network's input.
         crop_fraction: share of the frame, along each side, that the network is shown.
         native: the images' own size where the frame must not be larger.
+
+    Example:
+        >>> evaluation_frame((224, 28), 0.875), evaluation_frame((224, 28), 0.9)
+        ((256, 32), (249, 31))
     """
-    frame = math.ceil(size[0] / crop_fraction), math.ceil(size[1] / crop_fraction)
+    frame = _frame_side(size[0], crop_fraction), _frame_side(size[1], crop_fraction)
     return frame if native is None else _fit_inside(frame, native)
+
+
+def _frame_side(side: int, crop_fraction: float) -> int:
+    whole = math.ceil(side / crop_fraction)
+    # Of 32 pixels 0.9 are 29, which would have to be shrunk to 28.
+    return whole if round(whole * crop_fraction) <= side else whole - 1
 
 
 def _fit_inside(size: Size, native: Size) -> Size:
