@@ -33,6 +33,7 @@ PUBLIC = {
     "functional",
     "load_config",
     "load_weights",
+    "measure_costs",
     "methods",
     "metrics",
     "models",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dropkd.api import distill, evaluate, resume, train
     from dropkd.comparing import compare
     from dropkd.config import Config, load_config
+    from dropkd.costing import measure_costs
     from dropkd.data.check import check_data
     from dropkd.engine.distiller import Distiller
     from dropkd.engine.observer import Observer
@@ -44,6 +45,7 @@ __all__ = [
     "functional",
     "load_config",
     "load_weights",
+    "measure_costs",
     "methods",
     "metrics",
     "models",
@@ -75,6 +77,7 @@ _HOMES = {
     "export_run": "dropkd.export",
     "load_config": "dropkd.config",
     "load_weights": "dropkd.models",
+    "measure_costs": "dropkd.costing",
     "resume": "dropkd.api",
     "resume_many": "dropkd.many",
     "train": "dropkd.api",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import dropkd
-from dropkd.cli import cache, cka, compare, data, demo, export, listings, results, training, watch
+from dropkd.cli import cache, cka, compare, cost, data, demo, export, listings, results, training, watch
 from dropkd.cli.console import output
 
 __all__ = ["app"]
@@ -43,6 +43,7 @@ app.command("report", rich_help_panel=_LOOK)(results.report)
 app.command("watch", rich_help_panel=_LOOK)(watch.watch)
 app.command("cka", rich_help_panel=_LOOK)(cka.cka)
 app.command("compare", rich_help_panel=_LOOK)(compare.compare)
+app.command("cost", rich_help_panel=_LOOK)(cost.cost)
 app.command("export", rich_help_panel=_LOOK)(export.export)
 app.add_typer(data.app, name="data", rich_help_panel=_KNOW)
 app.command("methods", rich_help_panel=_KNOW)(listings.methods)

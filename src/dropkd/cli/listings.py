@@ -12,7 +12,7 @@ from dropkd.cli.options import parse_image_size
 if TYPE_CHECKING:
     from dropkd.methods.method import Method
 
-__all__ = ["methods", "models"]
+__all__ = ["methods", "models", "say_count"]
 
 
 def methods(
@@ -107,7 +107,7 @@ def _print_costs(names: list[str], image_size: str | None, classes: int | None) 
                 problems.append(str(error))
                 continue
             numbers = (cost.parameters, cost.macs, cost.macs + cost.elementwise)
-            add_row(table, name, f"{cost.image_size[0]}x{cost.image_size[1]}", *map(_say_count, numbers))
+            add_row(table, name, f"{cost.image_size[0]}x{cost.image_size[1]}", *map(say_count, numbers))
     if len(problems) == len(names):
         raise ModelError("\n".join(problems))
     output.print(table)
@@ -120,7 +120,7 @@ def _say_models(count: int) -> str:
     return f"{count:,} model" if count == 1 else f"{count:,} models"
 
 
-def _say_count(number: int) -> str:
+def say_count(number: int) -> str:
     """Return a count to four digits: ``1.814 G``, ``11.18 M``, ``78.04 k``."""
     exponent, sign = next(((e, s) for e, s in ((9, "G"), (6, "M"), (3, "k")) if number >= 10**e), (0, ""))
     return f"{f'{number / 10**exponent:#.4g}'.rstrip('.')} {sign}" if sign else str(number)

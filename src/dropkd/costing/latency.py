@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import TypeVar
 
 __all__ = ["Latency", "median_interval", "summarise_times", "time_side_by_side"]
+
+_Name = TypeVar("_Name", bound=Hashable)
 
 # Calls before the first that counts: memory is allocated and kernels are chosen in them.
 _WARM_CALLS = 3
@@ -71,7 +74,7 @@ class _Runner:
         self.is_done = enough or self.spent >= seconds
 
 
-def time_side_by_side(calls: Mapping[str, Callable[[], object]], *, seconds: float = 5.0) -> dict[str, Latency]:
+def time_side_by_side(calls: Mapping[_Name, Callable[[], object]], *, seconds: float = 5.0) -> dict[_Name, Latency]:
     """Return how long each call takes, measured in turns in an order that changes from round to round.
 
     Each is called a few times first. A call is repeated until the interval of its median is narrower than 2 % of it,
