@@ -69,6 +69,11 @@ def test_the_baseline_is_a_run_of_its_own_with_the_same_start(cli: Cli, photos: 
     assert (run["method"], baseline["method"]) == ("kd", "plain")
     assert run["student"]["initial_weights_sha256"] == baseline["student"]["initial_weights_sha256"]
     assert run["steps"] == baseline["steps"]
+    asked, alone = (
+        json.loads(Path(folder, "environment.json").read_text())["departures"] for folder in ("run", "run/baseline")
+    )
+    assert asked == alone | {"method.name": "plain", "baseline": False}
+    assert alone == {"training.epochs": None, "training.batch_size": None, "seed": 0}
 
 
 def test_the_configuration_of_a_run_repeats_it_bit_for_bit(cli: Cli, photos: Path, teacher_run: Path) -> None:

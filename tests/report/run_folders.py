@@ -113,6 +113,7 @@ def _metrics(recipe: Recipe, answers: dict[str, Any], baseline: bool) -> dict[st
         "source": "runs/teacher",
         "name": "cct_2_3x2",
         "parameters": 282_314,
+        "macs": 8_000_000,
         "splits": {s: _figures(a, "teacher", False) for s, a in answers.items()},
     }
     return {
@@ -127,6 +128,7 @@ def _metrics(recipe: Recipe, answers: dict[str, Any], baseline: bool) -> dict[st
         "student": {
             "name": "cifar_resnet8",
             "parameters": 78_330,
+            "macs": 12_800_000,
             "initial_weights_sha256": hashlib.sha256(str(recipe.seed).encode()).hexdigest(),
             "pretrained": False,
         },
@@ -229,4 +231,5 @@ def _environment(recipe: Recipe, data: Path) -> dict[str, Any]:
         "dropkd": "0.1.0", "python": "3.11.7", "torch": "2.14.0", "timm": "1.0.31", "platform": "Linux x86_64",
         "device": "cpu", "threads": 1, "started": recipe.start,
         "command": ["/usr/bin/dropkd", *verb, "cifar_resnet8", "--epochs", str(recipe.epochs), "--output", "my run"],
+        "departures": {"method.name": "plain", "training.epochs": None} if recipe.method != "plain" else {},
     }  # fmt: skip

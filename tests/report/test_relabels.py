@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dropkd.report import write_run_report
+from dropkd.report.relabelled_images import choose_relabelled
 from dropkd.report.relabels import describe_relabels
 from dropkd.report.run_record import read_run
 
@@ -72,3 +73,44 @@ def test_a_damaged_line_is_left_out(run: Path, damage: dict[str, Any]) -> None:
     found = describe_relabels(read_run(_log(run, {**CHANGES[0], **damage}, CHANGES[1])))
     assert found is not None
     assert found.epochs == ((11, 2),)
+
+
+def _write_list(run: Path, *rows: tuple[int, str, str, str]) -> Path:
+    lines = ["epoch,path,before,after", *(",".join(map(str, row)) for row in rows)]
+    (run / "relabelled.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return run
+
+
+def test_images_are_shown_with_their_first_and_last_class_kinds_in_turns(run: Path) -> None:
+    shirts = [(10, f"test/T-shirt/{k:05}.png", "T-shirt", "shirt") for k in range(14)]
+    others = [
+        (10, "test/coat/00001.png", "coat", "dress"),
+        (11, "test/coat/00001.png", "dress", "pullover"),
+        (10, "test/bag/00000.png", "bag", "dress"),
+        (11, "test/bag/00000.png", "dress", "bag"),
+    ]
+    cards = choose_relabelled(read_run(_write_list(run, *shirts, *others)))
+    assert len(cards) == 12
+    assert [(card.before, card.after, card.epoch) for card in cards[:3]] == [
+        ("T-shirt", "shirt", "10"), ("coat", "pullover", "11"), ("T-shirt", "shirt", "10"),
+    ]  # fmt: skip
+    assert all(card.picture.uri for card in cards)
+    assert "bag" not in {card.before for card in cards}
+
+
+def test_the_page_shows_them_with_names_as_text(run: Path) -> None:
+    _write_list(
+        _log(run, *CHANGES), (10, "test/T-shirt/00004.png", "T-shirt", "<i>shirt"), (10, "gone.png", "bag", "coat")
+    )
+    page = Page(write_run_report(run))
+    section = page.source.partition('id="relabels"')[2].partition("</section>")[0]
+    assert "&lt;i&gt;shirt" in section
+    assert section.count("<img") == 1
+    assert "image not found" in section
+
+
+@pytest.mark.parametrize("content", [b"", b"path,what\na,b\n", b"\xff\xfe", b"epoch,path,before,after\n1,a\n"])
+def test_a_damaged_list_shows_no_images(run: Path, content: bytes) -> None:
+    (run / "relabelled.csv").write_bytes(content)
+    assert choose_relabelled(read_run(run)) == []
+    write_run_report(_log(run, *CHANGES))

@@ -22,10 +22,11 @@ def _show(run: Path) -> str:
 def test_the_first_words_say_how_good_the_student_is(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     accuracy = metrics["splits"]["test"]["accuracy"]
-    ratio = accuracy / metrics["teacher"]["splits"]["test"]["accuracy"]
+    teacher = metrics["teacher"]["splits"]["test"]["accuracy"]
+    kept = f"{100 * accuracy / teacher:.0f} % of its teacher\u2019s accuracy ({100 * teacher:.1f} %)"
     assert (
-        f"The student (cifar_resnet8, 78,330 parameters) answers {100 * accuracy:.1f} % of the 160 test images right: "
-        f"{100 * ratio:.0f} % of its teacher\u2019s accuracy with 28 % of its parameters."
+        f"The student (cifar_resnet8, 78,330 parameters) answers {100 * accuracy:.1f} % of the 160 test images right "
+        f"and keeps {kept} with 28 % of its parameters and 1.6 times its multiply-adds (MACs)."
     ) in _show(run)
 
 
@@ -81,7 +82,10 @@ def test_worst_pairs_are_named_in_words(run: Path) -> None:
 def test_the_command_and_the_departures_from_the_defaults_are_shown(run: Path) -> None:
     text = _show(run)
     assert "--student cifar_resnet8 --epochs 12 --output 'my run'" in text
-    assert re.search(r"method\.name dropkd instead of plain", text)
+    assert re.search(r"method\.name\s*dropkd\s*departs from: plain", text)
+    assert re.search(r"training\.epochs\s*12\s*departs from: what dropkd would have chosen", text)
+    assert re.search(r"2 of \d+ keys depart from their default\.", text)
+    assert f"dropkd distill --config {run / 'config.yaml'} --output {run}-again" in text
 
 
 def test_the_page_loads_nothing_and_runs_its_own_script_alone(run: Path) -> None:
@@ -135,7 +139,8 @@ def test_a_run_with_nothing_but_a_configuration_has_a_page(tmp_path: Path) -> No
     (tmp_path / "config.yaml").write_text("seed: 3\n")
     text = _show(tmp_path)
     assert "No step or epoch is logged yet." in text
-    assert "The command is not known" in text
+    assert "Neither its command nor its whole configuration is known." in text
+    assert "dropkd train --config" not in text
 
 
 def test_an_interrupted_run_shows_what_it_reached(tmp_path: Path, images: Path) -> None:

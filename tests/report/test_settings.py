@@ -30,6 +30,19 @@ def test_only_values_that_depart_from_a_fixed_default_are_marked() -> None:
         assert rows[key][1] == ""
 
 
+def test_what_a_run_was_asked_for_counts_where_it_says_so() -> None:
+    config = {"method": {"name": "kd", "temperature": 3.0}, "training": {"epochs": 8, "lr": 0.1, "momentum": 0.9}}
+    asked = {"method.name": "plain", "method.temperature": 4.0, "training.epochs": None}
+    rows = {row.key: (row.value, row.default) for row in list_settings(config, asked)}
+    assert rows == {
+        "method.name": ("kd", "plain"),
+        "method.temperature": ("3", "4"),
+        "training.epochs": ("8", "what dropkd would have chosen"),
+        "training.lr": ("0.1", ""),
+        "training.momentum": ("0.9", ""),
+    }
+
+
 def test_differences_leave_out_what_is_the_same_everywhere() -> None:
     configs = [{"method": {"name": "kd", "t": 2}, "seed": 0, "output": "a"}, {"method": {"name": "plain"}, "seed": 0}]
     assert differing_settings(configs) == [("method.name", ("kd", "plain")), ("method.t", ("2", "\u2013"))]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from dropkd.data import EvalLoader, ImageData, MixedLoader, Recipe, Split, TrainLoader, UnlabelledImages
 from dropkd.engine.distiller import Distiller
@@ -32,6 +34,8 @@ class Job:
         initial_weights: SHA-256 of the student's initial weights.
         unlabelled: images for the teacher's terms alone, or None.
         shared: what it has in common with other runs of this process.
+        departures: keys that were asked for beside their defaults, see
+            :func:`dropkd.engine.departures.find_departures`.
     """
 
     config: ResolvedConfig
@@ -44,6 +48,7 @@ class Job:
     initial_weights: str
     unlabelled: UnlabelledImages | None = None
     shared: Shared = field(default_factory=Shared)
+    departures: Mapping[str, Any] = field(default_factory=dict)
 
     def train_loader(self) -> TrainLoader | MixedLoader:
         """Return the loader of the training images, with the unlabelled ones among them where there are some."""

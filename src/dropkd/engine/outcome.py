@@ -33,7 +33,15 @@ from dropkd.files import replacing, write_text
 from dropkd.metrics.network_cost import measure_network
 from dropkd.models import Network, count_parameters, load_weights
 
-__all__ = ["METRICS_SCHEMA", "conclude", "describe_environment", "mark_interrupted", "read_metrics", "write_json"]
+__all__ = [
+    "METRICS_SCHEMA",
+    "conclude",
+    "describe_environment",
+    "mark_interrupted",
+    "read_departures",
+    "read_metrics",
+    "write_json",
+]
 
 METRICS_SCHEMA = 1
 
@@ -65,8 +73,19 @@ def describe_environment(job: Job) -> dict[str, Any]:
         else platform.machine(),
         "threads": torch.get_num_threads(),
         "command": ["dropkd", *sys.argv[1:]] if Path(sys.argv[0]).name in ("dropkd", "__main__.py") else [],
+        "departures": dict(job.departures),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def read_departures(folder: Path) -> dict[str, Any]:
+    """Return what a run was asked for beside the defaults, by key, with the default; nothing where it does not say."""
+    try:
+        content = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    found = content.get("departures") if isinstance(content, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str, Any]:

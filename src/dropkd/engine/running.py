@@ -18,7 +18,7 @@ from dropkd.engine.job import Job
 from dropkd.engine.journal import Journal
 from dropkd.engine.loggers import make_logger
 from dropkd.engine.observer import Observer
-from dropkd.engine.outcome import conclude, mark_interrupted, read_metrics
+from dropkd.engine.outcome import conclude, mark_interrupted, read_departures, read_metrics
 from dropkd.engine.pool import describe_steps
 from dropkd.engine.run_folder import check_free, claim_folder, free_folder, with_absolute_paths
 from dropkd.engine.setup import prepare_job
@@ -177,6 +177,10 @@ def train_baseline(whole: Job, run: Path, observer: Observer, student: nn.Module
     changes = {"data": images, "method": MethodConfig(), "teacher": None, "baseline": False, "output": folder}
     plain = config.model_copy(update=changes)
     job = prepare_job(plain, observer, student=student, data=whole.data, shared=whole.shared)
+    # It was asked for what the run was asked for, as far as that is not the teacher's.
+    taught = ("method.", "teacher.", "cache.", "baseline", "data.unlabelled")
+    asked = read_departures(run)
+    job.departures = {key: default for key, default in asked.items() if not key.startswith(taught)}
     training = make_training(job, folder, observer)
     if not (folder / "environment.json").is_file():
         claim_folder(folder, job)

@@ -13,6 +13,7 @@ from torch import nn
 from dropkd.config import Config, MethodConfig
 from dropkd.data import ImageData, open_data
 from dropkd.engine.augmentation import choose_recipe, spell_out_recipe
+from dropkd.engine.departures import find_departures
 from dropkd.engine.distiller import Distiller
 from dropkd.engine.fabric import choose_device, make_fabric
 from dropkd.engine.finetuning import FineTuning
@@ -70,7 +71,7 @@ def prepare_job(
     """
     if config.data.unlabelled is not None:
         require_teacher_terms(method_class(config.method.name))
-    shared = shared or Shared()
+    shared, departures = shared or Shared(), find_departures(config)
     device = choose_device(config.device)
     fabric = make_fabric(device, config.training.precision)
     if config.threads is not None:
@@ -136,7 +137,9 @@ def prepare_job(
             ("pixels", packed, resolved.data.packed_gb, id(data), id(unlabelled), recipe, view_size),
             partial(keep_decoded, resolved, data, unlabelled, recipe, view_size, observer),
         )
-    return Job(resolved, data, fabric, distiller, finetuning, recipe, view_size, initial_weights, unlabelled, shared)
+    job = Job(resolved, data, fabric, distiller, finetuning, recipe, view_size, initial_weights, unlabelled, shared)
+    job.departures = departures
+    return job
 
 
 def _describe_data(config: Config) -> tuple[object, ...]:

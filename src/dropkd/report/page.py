@@ -15,11 +15,12 @@ from dropkd.report.figures import accuracy_dots, tabulate_figures
 from dropkd.report.label_classes import build_label_cards, tabulate_labels
 from dropkd.report.layer_similarity import read_similarity
 from dropkd.report.mistakes import build_confusion, describe_pairs
+from dropkd.report.relabelled_images import choose_relabelled
 from dropkd.report.relabels import describe_relabels
 from dropkd.report.rendering import write_page
 from dropkd.report.run_record import RunRecord, read_run
 from dropkd.report.sections import choose_sections
-from dropkd.report.settings import list_environment, list_settings, repeat_command
+from dropkd.report.settings import again_command, list_environment, list_settings, repeat_command
 from dropkd.report.summary import SPLIT_NAMES, summarise
 from dropkd.report.wording import count, duration, percent
 
@@ -60,10 +61,12 @@ def _describe_run(run: RunRecord) -> dict[str, Any]:
         "epochs": tabulate_epochs(run),
         "epoch_columns": name_epoch_columns(run),
         "relabels": describe_relabels(run),
+        "relabelled": choose_relabelled(run),
         "similarity": read_similarity(run.folder),
-        "settings": list_settings(run.config),
+        "settings": list_settings(run.config, run.departures),
         "environment": list_environment(run),
         "command": repeat_command(run),
+        "again": again_command(run),
         "resume": shlex.join(["dropkd", "resume", str(run.folder)]),
         "watch": shlex.join(["dropkd", "watch", str(run.folder)]),
     }

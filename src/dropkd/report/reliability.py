@@ -114,7 +114,9 @@ def draw_reliability(found: Mapping[str, Reliability], key: Mapping[str, str], i
 def _draw_plane(x_name: str) -> list[Markup]:
     parts = [element("path", d=f"M{number(_LEFT)} {number(_Y(t))}H{number(_RIGHT)}", class_="grid") for t in _TICKS[1:]]
     parts += [text(_LEFT - 6, _Y(t) + 4, whole_percent(t), anchor="end") for t in _TICKS]
-    parts.append(element("path", d=f"M{number(_LEFT)} {number(_FLOOR)}L{number(_RIGHT)} {number(_TOP)}", class_="mark"))
+    parts.append(
+        element("path", d=f"M{number(_LEFT)} {number(_FLOOR)}L{number(_RIGHT)} {number(_TOP)}", class_="diagonal")
+    )
     parts += [element("path", d=f"M{number(_LEFT)} {number(y)}H{number(_RIGHT)}", class_="axis") for y in _FLOORS]
     parts += [text(_X(t), _STRIP_FLOOR + 16, whole_percent(t), anchor="middle") for t in _TICKS[:-1]]
     parts.append(text(_WIDTH, _STRIP_FLOOR + 16, whole_percent(1), anchor="end"))

@@ -165,6 +165,12 @@ class RunRecord:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return value if is_number and math.isfinite(value) else None
 
+    @property
+    def departures(self) -> Mapping[str, Any] | None:
+        """Return what the run was asked for beside the defaults, by key; None for a run that does not say."""
+        found = self.environment.get("departures")
+        return found if isinstance(found, Mapping) else None
+
     def interval(self, split: str, key: str) -> Interval | None:
         """Return the 95 % interval that the run wrote beside the student's figure on a split, or None."""
         return read_interval(self.metrics, "splits", split, key)

@@ -14,25 +14,41 @@ from pydantic_core import PydanticUndefined
 from dropkd.config import Config
 from dropkd.report.run_record import RunRecord
 
-__all__ = ["Setting", "differing_settings", "list_environment", "list_settings", "repeat_command", "setting_values"]
+__all__ = [
+    "Setting",
+    "again_command",
+    "differing_settings",
+    "list_environment",
+    "list_settings",
+    "repeat_command",
+    "setting_values",
+]
 
 _UNSET = "\u2013"
+_LEFT_OPEN = "what dropkd would have chosen"
+_NOT_SHOWN = frozenset({"command", "schema", "departures"})
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A key of the configuration, its value, and the default that it departs from (empty where it does not)."""
+    """A key of the configuration, its value, and what it departs from in words (empty where it does not)."""
 
     key: str
     value: str
     default: str
 
 
-def list_settings(config: Mapping[str, Any]) -> list[Setting]:
+def list_settings(config: Mapping[str, Any], departures: Mapping[str, Any] | None = None) -> list[Setting]:
     """Return all keys, dotted, in their order.
 
-    With a default of None or ``auto`` dropkd chose the value by the data, which does not count as a departure.
+    Args:
+        config: the resolved configuration.
+        departures: what the run was asked for beside the defaults, as ``environment.json`` has it; None for a run that
+            does not say: then only values that differ from a fixed default count, and not those that dropkd may have
+            chosen by the data.
     """
+    if departures is not None:
+        return [Setting(key, _write(value), _tell_default(key, departures)) for key, value in _flatten(config, ())]
     defaults = dict(_flatten_defaults(Config, ()))
     rows = []
     for key, value in _flatten(config, ()):
@@ -40,6 +56,12 @@ def list_settings(config: Mapping[str, Any]) -> list[Setting]:
         departs = default not in (None, "auto") and value != default
         rows.append(Setting(key, _write(value), _write(default) if departs else ""))
     return rows
+
+
+def _tell_default(key: str, departures: Mapping[str, Any]) -> str:
+    if key not in departures:
+        return ""
+    return _LEFT_OPEN if departures[key] in (None, "auto") else _write(departures[key])
 
 
 def differing_settings(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
@@ -60,7 +82,7 @@ def setting_values(config: Mapping[str, Any]) -> dict[str, str]:
 
 def list_environment(run: RunRecord) -> list[tuple[str, str]]:
     """Return what the environment file says, without the command; and the facts that identify the run."""
-    rows = [(str(name), _write(value)) for name, value in run.environment.items() if name not in ("command", "schema")]
+    rows = [(str(name), _write(value)) for name, value in run.environment.items() if name not in _NOT_SHOWN]
     facts = {
         "test images (SHA-256)": run.figure_text("test_sha256"),
         "student\u2019s first weights (SHA-256)": run.figure_text("student", "initial_weights_sha256"),
@@ -75,6 +97,18 @@ def repeat_command(run: RunRecord) -> str | None:
         return None
     first, *rest = (str(part) for part in command)
     return shlex.join([PurePath(first).name, *rest])
+
+
+def again_command(run: RunRecord) -> str | None:
+    """Return the command that trains the same again by the run's configuration, into a folder beside it.
+
+    None where the configuration does not say what was trained on what.
+    """
+    if run.setting("data", "path") is None or run.setting("student", "name") is None:
+        return None
+    verb = "train" if run.teacher_name is None else "distill"
+    config, output = str(run.folder / "config.yaml"), f"{run.folder}-again"
+    return shlex.join(["dropkd", verb, "--config", config, "--output", output])
 
 
 def _flatten(tree: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

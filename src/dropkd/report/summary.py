@@ -114,22 +114,31 @@ def _describe_student(run: RunRecord, split: str) -> Markup:
     if run.is_multi_label:
         words = Markup("The student ({}{}) has a mean average precision (mAP) of <strong>{}</strong> on {}")
     said = words.format(run.student_name, size, percent(score), of_what)
-    return said + _describe_ratio(run, split, score, parameters)
+    return said + _describe_ratio(run, split, score)
 
 
-def _describe_ratio(run: RunRecord, split: str, score: float, parameters: float | None) -> Markup:
-    teacher, teacher_size = run.teacher_score(split), run.figure("teacher", "parameters")
+def _describe_ratio(run: RunRecord, split: str, score: float) -> Markup:
+    """Say how much of the teacher's figure is kept, and with how much of its size and work."""
+    teacher = run.teacher_score(split)
     if not teacher:
         unknown = Markup("; the teacher\u2019s own {} is not known.").format(run.headline_name)
         return Markup(".") if run.teacher_name is None else unknown
-    said = Markup(": <strong>{}</strong> of its teacher\u2019s {}").format(
-        rough_percent(score / teacher), run.headline_name
-    )
-    if parameters and teacher_size:
-        ratio = parameters / teacher_size
-        size = rough_percent(ratio) if ratio < 1.005 else f"{ratio:.1f} times"
-        said += Markup(" with <strong>{}</strong> {} parameters").format(size, "of its" if ratio < 1.005 else "its")
-    return said + Markup(".")
+    kept, verb = score / teacher, "keeps" if score <= teacher else "reaches"
+    words = Markup(" and {} <strong>{}</strong> of its teacher\u2019s {} ({})")
+    said = words.format(verb, rough_percent(kept), run.headline_name, percent(teacher))
+    names = {"parameters": "parameters", "macs": "multiply-adds (MACs)"}
+    shares = [part for key, name in names.items() if (part := _describe_share(run, key, name))]
+    return said + (Markup(" with ") + Markup(" and ").join(shares) if shares else "") + Markup(".")
+
+
+def _describe_share(run: RunRecord, key: str, name: str) -> Markup:
+    """Return the student's share of a number of the teacher's, in words; empty where either is not known."""
+    mine, other = run.figure("student", key), run.figure("teacher", key)
+    if not mine or not other:
+        return Markup("")
+    ratio = mine / other
+    size = f"{rough_percent(ratio)} of its" if ratio < 1.005 else f"{ratio:.1f} times its"
+    return Markup("<strong>{}</strong> {}").format(size, name)
 
 
 def _describe_weak_teacher(run: RunRecord, split: str) -> Markup:
