@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dropkd.many import distill_many, resume_many
     from dropkd.models import create_model, load_weights
     from dropkd.run import Run
+    from dropkd.sharing import load, push_run
 
 __all__ = [
     "Config",
@@ -43,12 +44,14 @@ __all__ = [
     "export_int8",
     "export_run",
     "functional",
+    "load",
     "load_config",
     "load_weights",
     "measure_costs",
     "methods",
     "metrics",
     "models",
+    "push_run",
     "resume",
     "resume_many",
     "train",
@@ -75,9 +78,11 @@ _HOMES = {
     "evaluate": "dropkd.api",
     "export_int8": "dropkd.export",
     "export_run": "dropkd.export",
+    "load": "dropkd.sharing",
     "load_config": "dropkd.config",
     "load_weights": "dropkd.models",
     "measure_costs": "dropkd.costing",
+    "push_run": "dropkd.sharing",
     "resume": "dropkd.api",
     "resume_many": "dropkd.many",
     "train": "dropkd.api",

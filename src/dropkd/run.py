@@ -8,23 +8,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
+from dropkd.answering import frame_loader, predict_images
 from dropkd.config import Config, load_config
-from dropkd.data import EvalLoader, ImageData, Split, open_data
-from dropkd.data.loaders import FrameChange
-from dropkd.engine.evaluation import answer_split
+from dropkd.data import ImageData, open_data
 from dropkd.engine.journal import read_journal
 from dropkd.engine.outcome import read_metrics
 from dropkd.engine.packing import choose_remembering
-from dropkd.engine.plan import evaluation_frame
 from dropkd.errors import RunError
-from dropkd.models import load_weights, open_network, read_spec, wrap_model
-from dropkd.models.network import Network
+from dropkd.models import open_network
 from dropkd.models.tapped import TappedNetwork
-from dropkd.prediction import Prediction, find_files, rank_classes
+from dropkd.prediction import Prediction
 
 __all__ = ["Prediction", "Run", "frame_loader"]
 
@@ -88,19 +83,7 @@ class Run:
         path = self.folder / "student.safetensors"
         if not path.is_file():
             raise RunError(f"{str(self.folder)!r} holds no student yet. Go on with: dropkd resume {self.folder}")
-        spec = read_spec(path)
-        if model is None or spec is None:
-            return open_network(path).eval()
-        load_weights(model, path)
-        return wrap_model(
-            model,
-            image_size=spec.image_size,
-            mean=spec.mean,
-            std=spec.std,
-            interpolation=spec.interpolation,
-            crop_fraction=spec.crop_fraction,
-            classes=spec.classes,
-        ).eval()
+        return open_network(path, model=model)
 
     def student(self) -> nn.Module:
         """Return the selected student as the plain library model, in eval mode; it wants normalised images."""
@@ -140,19 +123,5 @@ class Run:
         Raises:
             DataError: a file is missing or can't be read as an image.
         """
-        files = find_files(paths)
         network = self.network().to(device)
-        names = network.spec.classes or tuple(str(k) for k in range(network.shapes.logits))
-        split = Split("predict", files, np.zeros(len(files), dtype=np.int64))
-        answers = answer_split(network, frame_loader(network, split, batch_size=batch_size), torch.device(device))
-        several = network.spec.multi_label
-        shares = answers.logits.sigmoid() if several else answers.logits.softmax(1)
-        return rank_classes(files, shares.numpy(), names, several=several, top=top)
-
-
-def frame_loader(
-    network: Network, split: Split, *, batch_size: int = 64, workers: int = 0, change: FrameChange | None = None
-) -> EvalLoader:
-    """Return a loader of the frames that a network wants in evaluation, each changed by ``change`` if one is given."""
-    size = evaluation_frame(network.spec.image_size, network.spec.crop_fraction)
-    return EvalLoader(split, size=size, batch_size=batch_size, workers=workers, change=change)
+        return predict_images(network, paths, top=top, batch_size=batch_size, device=device)

@@ -19,7 +19,8 @@ VERBS = [
     "demo",
     "data",
     "cache",
-    "watch",
+    "card",
+    "push",
 ]
 # Other people's checks call these.
 FIXED_FLAGS = [

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import dropkd
-from dropkd.cli import cache, cka, compare, cost, data, demo, export, listings, results, training, watch
+from dropkd.cli import cache, cka, compare, cost, data, demo, export, listings, push, results, training, watch
 from dropkd.cli.console import output
 
 __all__ = ["app"]
@@ -45,6 +45,8 @@ app.command("cka", rich_help_panel=_LOOK)(cka.cka)
 app.command("compare", rich_help_panel=_LOOK)(compare.compare)
 app.command("cost", rich_help_panel=_LOOK)(cost.cost)
 app.command("export", rich_help_panel=_LOOK)(export.export)
+app.command("card", rich_help_panel=_LOOK)(push.card)
+app.command("push", rich_help_panel=_LOOK)(push.push)
 app.add_typer(data.app, name="data", rich_help_panel=_KNOW)
 app.command("methods", rich_help_panel=_KNOW)(listings.methods)
 app.command("models", rich_help_panel=_KNOW)(listings.models)

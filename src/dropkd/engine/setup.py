@@ -301,5 +301,5 @@ def _build_student(config: ResolvedConfig, data: ImageData, given: nn.Module | N
     if network.shapes.logits != len(data.classes):
         raise ConfigError(f"The student has {network.shapes.logits} classes and the data {len(data.classes)}.")
     # Whoever opens its weights must know what its logits mean.
-    network.spec = replace(network.spec, multi_label=data.multi_label)
+    network.spec = replace(network.spec, multi_label=data.multi_label, classes=data.classes)
     return network

@@ -12,6 +12,7 @@ from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, Repositor
 
 from dropkd.errors import ModelError, did_you_mean
 from dropkd.models.hub import cache_folder, is_reachable, note_partial
+from dropkd.models.hub_names import check_repository, check_revision
 
 __all__ = ["FolderFiles", "HubFiles", "RepositoryFiles", "read_json"]
 
@@ -80,11 +81,14 @@ class HubFiles:
         repository: ``ORG/NAME``.
         revision: branch, tag or commit; None for the main branch.
         by_hand: how the user names a folder in which the files were put by hand.
+
+    Raises:
+        ModelError: the repository or the revision has a name that none can have.
     """
 
     def __init__(self, repository: str, revision: str | None = None, *, by_hand: str = "hf:FOLDER") -> None:
-        self.repository = repository
-        self.revision = revision
+        self.repository = check_repository(repository)
+        self.revision = None if revision is None else check_revision(revision)
         self.by_hand = by_hand
         self.source = f"the Hugging Face repository {repository!r}" + (f" at {revision!r}" if revision else "")
         self._is_reachable = is_reachable()

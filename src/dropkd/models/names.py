@@ -52,7 +52,7 @@ def find_library(name: str) -> tuple[Library, str, str]:
         'vit_large_patch14_clip_quickgelu_224.openai'
     """
     if name.startswith("hf:"):
-        library, bare, lasting = open_repository(name)
+        library, bare, lasting = open_repository(name, find_library)
         return library, bare, find_library(lasting)[2]
     if name.startswith("clip:"):
         tower = name.removeprefix("clip:").partition("?")[0]

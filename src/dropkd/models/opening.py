@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 
 from dropkd.errors import ModelError
 from dropkd.models.building import build_network
-from dropkd.models.checkpoint import read_spec
+from dropkd.models.checkpoint import load_weights, read_spec
 from dropkd.models.names import find_library, is_model_name
 from dropkd.models.network import Network
+from dropkd.models.pushed import find_pushed
+from dropkd.models.repository import open_files
 from dropkd.models.sources import parse_source
-from dropkd.models.spec import IMAGENET_MEAN, IMAGENET_STD
+from dropkd.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from dropkd.models.tapped import TappedNetwork
 from dropkd.models.teachers.ensemble import open_each
 from dropkd.models.teachers.logits_only import CalledTeacher, is_torchscript, read_torchscript, wrap_callable
@@ -30,15 +33,19 @@ __all__ = ["open_network", "open_teacher"]
 _STUDENT_FILE = "student.safetensors"
 
 
-def open_network(path: str | Path, *, map_modules: Sequence[str] | None = None) -> TappedNetwork:
+def open_network(
+    path: str | Path, *, map_modules: Sequence[str] | None = None, model: nn.Module | None = None
+) -> TappedNetwork:
     """Return the network that :func:`~dropkd.models.checkpoint.save_network` wrote, in evaluation mode.
 
     Args:
         path: the safetensors file.
         map_modules: names of the modules whose outputs are the maps; found where None.
+        model: a module of the network's class, where it is the user's own; its weights are replaced.
 
     Raises:
-        ModelError: there is no such file, dropkd did not write it, or it holds a module of the user's own.
+        ModelError: there is no such file, dropkd did not write it, it holds a module of the user's own and none is
+            given, or the module is of another class.
     """
     path = Path(path)
     if not path.is_file():
@@ -49,6 +56,8 @@ def open_network(path: str | Path, *, map_modules: Sequence[str] | None = None) 
             f"{str(path)!r} does not say which model it belongs to (dropkd did not write it). "
             f"Give the model's name too, as 'NAME:{path}'."
         )
+    if model is not None:
+        return _put_into(model, path, spec, map_modules).eval()
     if not spec.name.startswith(f"{TransformersLibrary.source}/") and not is_model_name(spec.name):
         raise ModelError(
             f"{str(path)!r} holds the weights of {spec.name!r}, which no library has. Build the module "
@@ -98,6 +107,24 @@ def open_teacher(
     return open_each(str(source), open_member)
 
 
+def _put_into(model: nn.Module, path: Path, spec: ModelSpec, map_modules: Sequence[str] | None) -> TappedNetwork:
+    """Return the network of a module whose weights are taken from a file, fed as the file says."""
+    load_weights(model, path)
+    network = wrap_model(
+        model,
+        image_size=spec.image_size,
+        mean=spec.mean,
+        std=spec.std,
+        interpolation=spec.interpolation,
+        crop_fraction=spec.crop_fraction,
+        map_modules=map_modules,
+        name=spec.name,
+        classes=spec.classes,
+    )
+    network.spec = replace(network.spec, multi_label=spec.multi_label)
+    return network
+
+
 def _open_named(
     text: str,
     sizes: tuple[int | Sequence[int] | None, int | Sequence[int] | None],
@@ -116,6 +143,9 @@ def _open_named(
     if source.scheme == "clip":
         return open_zero_shot(source, classes, image_size=given_size, map_modules=map_modules)
     if source.scheme == "hf":
+        pushed = find_pushed(open_files(source))
+        if pushed is not None and given_size is None:
+            return open_network(pushed, map_modules=map_modules)
         return build_network(text, num_classes=None, image_size=given_size, pretrained=True, map_modules=map_modules)
     if path.is_dir() and not is_model_name(text):
         return open_network(_find_student(path), map_modules=map_modules)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
-
 from dropkd.errors import ModelError
-from dropkd.models.checkpoint import read_tensors
-from dropkd.models.fitting import fit_tensors
 from dropkd.models.hub_files import FolderFiles, HubFiles, RepositoryFiles, read_json
-from dropkd.models.library import Defaults, Library, nearest_interpolation
+from dropkd.models.library import Library, nearest_interpolation
+from dropkd.models.pushed import PUSHED, FindLibrary, open_pushed
+from dropkd.models.repository_library import RepositoryLibrary
 from dropkd.models.sources import Source, parse_source
 from dropkd.models.spec import to_triple
 from dropkd.models.timm_library import TimmLibrary
@@ -21,21 +19,22 @@ from dropkd.models.transformers_images import read_image_recipe
 from dropkd.models.transformers_library import (
     TransformersLibrary,
     complete_image_values,
-    load_transformers_tensors,
     size_of_values,
 )
 
 __all__ = ["open_files", "open_repository"]
 
-# Files of weights in the order in which they are looked for; what an index lists is read piece by piece.
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _CONFIG = "config.json"
 # What transformers calls classes that nobody named.
 _UNNAMED = "LABEL_"
 
 
-def open_repository(text: str) -> tuple[Library, str, str]:
+def open_repository(text: str, find_library: FindLibrary) -> tuple[Library, str, str]:
     """Return a library that has the repository's one model, its name there, and the name that outlives the repository.
+
+    Args:
+        text: ``hf:ORG/NAME`` or ``hf:FOLDER``.
+        find_library: finds the library of a model by its name.
 
     That name and the model's options say of the model all but its weights, so that what is trained from it is opened
     again without the repository.
@@ -54,9 +53,11 @@ def open_repository(text: str) -> tuple[Library, str, str]:
         return _open_timm(files, config)
     if "model_type" in config:
         return _open_transformers(files, config, path.parent)
+    if PUSHED in config:
+        return open_pushed(files, config, find_library)
     raise ModelError(
         f"{str(path)!r} is of no kind that is known: it has neither 'architecture' (timm) nor 'model_type' "
-        f"(transformers), but {', '.join(list(config)[:10]) or 'nothing'}."
+        f"(transformers) nor {PUSHED!r}, but {', '.join(list(config)[:10]) or 'nothing'}."
     )
 
 
@@ -82,91 +83,6 @@ def open_files(source: Source) -> RepositoryFiles:
     return HubFiles(place, source.options.get("revision"), by_hand=f"{shown}FOLDER")
 
 
-class _Repository:
-    """A library with one model: that of a repository.
-
-    Args:
-        files: of the repository.
-        base: the library that builds the model.
-        defaults: what the weights were trained for.
-        options: of the model's constructor.
-    """
-
-    source = "hf"
-
-    def __init__(
-        self,
-        files: RepositoryFiles,
-        base: TimmLibrary | TransformersLibrary,
-        defaults: Defaults,
-        options: Mapping[str, Any],
-    ) -> None:
-        self._files = files
-        self._base = base
-        self._defaults = defaults
-        self._options = options
-
-    def names(self) -> tuple[str, ...]:
-        """Return nothing: the model has its name from the repository."""
-        return ()
-
-    def has(self, name: str) -> bool:
-        """Return whether the base has a model of that name."""
-        return self._base.has(name)
-
-    def defaults(self, name: str) -> Defaults:
-        """Return what the weights were trained for."""
-        return self._defaults
-
-    def build(
-        self,
-        name: str,
-        *,
-        num_classes: int,
-        image_size: tuple[int, int],
-        options: dict[str, Any],
-        pretrained: bool,
-    ) -> tuple[nn.Module, dict[str, Any]]:
-        """Return the model and its options; see :class:`~dropkd.models.library.Library`."""
-        sized = () if image_size == self._defaults.image_size else ("img_size", "image_size")
-        own = {key: value for key, value in self._options.items() if key not in sized}
-        model, used = self._base.build(
-            name, num_classes=num_classes, image_size=image_size, options={**own, **options}, pretrained=False
-        )
-        if pretrained:
-            # A classifier of the wanted size is the repository's own, and has to be there.
-            fresh_head = num_classes != self._defaults.num_classes
-            subject = f"The weights of {self._files.source} do not fit its {_CONFIG}"
-            tensors = read_weights(self._files)
-            if isinstance(self._base, TimmLibrary):
-                fit_tensors(model, tensors, subject=subject, fresh_head=fresh_head)
-            else:
-                load_transformers_tensors(model, tensors, subject=subject, fresh_head=fresh_head)
-        return model, used
-
-
-def read_weights(files: RepositoryFiles, names: Sequence[str] = _WEIGHTS) -> dict[str, Tensor]:
-    """Return the tensors of the first of these files that a repository has, those of all pieces where it is an index.
-
-    Raises:
-        ModelError: it has none, or one is damaged.
-    """
-    for name in names:
-        path = files.find(name)
-        if path is None:
-            continue
-        if not name.endswith(".index.json"):
-            return read_tensors(path)
-        tensors: dict[str, Tensor] = {}
-        for piece in sorted(set(read_json(path).get("weight_map", {}).values())):
-            found = files.find(piece)
-            if found is None:
-                raise ModelError(files.explain_absence(piece))
-            tensors.update(read_tensors(found))
-        return tensors
-    raise ModelError(files.explain_absence(*(name for name in names if not name.endswith(".index.json"))))
-
-
 def _open_timm(files: RepositoryFiles, config: Mapping[str, Any]) -> tuple[Library, str, str]:
     architecture = str(config["architecture"])
     library = TimmLibrary()
@@ -189,8 +105,10 @@ def _open_timm(files: RepositoryFiles, config: Mapping[str, Any]) -> tuple[Libra
         pretrained=True,
         classes=tuple(map(str, labels)) if isinstance(labels, list) and len(labels) == count else None,
     )
-    options = config.get("model_args") or {}
-    return _Repository(files, library, defaults, options), architecture, f"timm/{architecture}"
+    # timm writes them among the options too; the number of classes is said above, and images have three channels.
+    asked = config.get("model_args") or {}
+    options = {key: value for key, value in asked.items() if key not in ("num_classes", "in_chans")}
+    return RepositoryLibrary(files, library, defaults, options), architecture, f"timm/{architecture}"
 
 
 def _open_transformers(files: RepositoryFiles, config: Mapping[str, Any], folder: Path) -> tuple[Library, str, str]:
@@ -220,7 +138,7 @@ def _open_transformers(files: RepositoryFiles, config: Mapping[str, Any], folder
         )
         if recipe.is_bgr:
             options["channel_order"] = "bgr"
-    return _Repository(files, library, defaults, options), kind, f"{library.source}/{kind}"
+    return RepositoryLibrary(files, library, defaults, options), kind, f"{library.source}/{kind}"
 
 
 # Of a transformers configuration, what is said elsewhere or only tells where it came from.

@@ -54,6 +54,8 @@ def parse_source(text: str) -> Source:
         Source(name='resnet18', scheme='', file='best.pth', options={})
         >>> parse_source("hf:timm/resnet18.a1_in1k?revision=main").options
         {'revision': 'main'}
+        >>> parse_source("hf:timm/resnet18.a1_in1k@main").options
+        {'revision': 'main'}
         >>> parse_source("clip:ViT-B-32/openai?prompts=p.txt").name
         'ViT-B-32/openai'
     """
@@ -63,6 +65,9 @@ def parse_source(text: str) -> Source:
         return Source(scheme if file is not None else text, file=file)
     body, question, query = (rest, "", "") if is_there(rest) else rest.partition("?")
     options = _parse_options(text, scheme, query) if question else {}
+    if scheme == "hf" and "@" in body and not is_there(body) and "revision" not in options:
+        # As timm and the hub's own links write it.
+        body, _, options["revision"] = body.partition("@")
     name, file = body, None
     if scheme == "clip" and not body.startswith("hf:"):
         name, inner, given = body.partition(":")

@@ -19,6 +19,8 @@ __all__ = ["OnnxFile"]
 
 # PyTorch's exporter is written for this one and later ones; it can't go back to earlier ones.
 _OLDEST = 18
+# What PyTorch notes on each node: the lines of code, with the paths that they have on the machine that exports.
+_PLACES = "pkg.torch.onnx.stack_trace"
 
 
 class OnnxFile(Format):
@@ -57,6 +59,7 @@ class OnnxFile(Format):
             )
         for key, value in texts_of(prepared.facts).items():
             model.metadata_props.add(key=key, value=value)
+        _forget_places(model)
         onnx.checker.check_model(model)
         # All in one file: weights beside it are lost when it is moved.
         path.write_bytes(model.SerializeToString())
@@ -102,3 +105,12 @@ def _explain(program: ExportedProgram, error: Exception) -> str | None:
     return (
         f"ONNX has no operator for {operator[1]!r}{where}. Replace it in the model, or export another format: --to pt2."
     )
+
+
+def _forget_places(model: Any) -> None:
+    """Take the places where the code lay out of a file that others get."""
+    parts = [*model.graph.node, *model.graph.value_info, *(node for f in model.functions for node in f.node)]
+    for part in parts:
+        kept = [entry for entry in part.metadata_props if entry.key != _PLACES]
+        del part.metadata_props[:]
+        part.metadata_props.extend(kept)

@@ -19,7 +19,7 @@ from dropkd.models.clip_names import resolve_clip_name
 from dropkd.models.fitting import fit_tensors
 from dropkd.models.hub_files import HubFiles, RepositoryFiles
 from dropkd.models.library import nearest_interpolation
-from dropkd.models.repository import read_weights
+from dropkd.models.repository_library import read_weights
 from dropkd.models.spec import to_triple
 from dropkd.models.teachers.logits_only import is_torchscript
 from dropkd.models.teachers.towers import Towers

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dropkd.errors import ModelError
 from dropkd.models.hub_files import RepositoryFiles, read_json
-from dropkd.models.repository import read_weights
+from dropkd.models.repository_library import read_weights
 from dropkd.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from dropkd.models.teachers.towers import Towers
 from dropkd.models.transformers_images import ImageRecipe, read_image_recipe

@@ -1,0 +1,129 @@
+"""How a student was made, for its model card: method, teacher, budget, and the command without this machine's paths."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from dropkd.config import Config
+from dropkd.errors import ConfigError
+from dropkd.methods.registry import method_class
+from dropkd.sharing.hiding import hide_path, name_model, name_source
+
+__all__ = ["cite_methods", "rebuild_command"]
+
+# Where things are, on which machine and who watches: no part of what was trained.
+_OF_THE_MACHINE = (
+    "data.path", "data.unlabelled", "data.workers", "data.packed", "data.packed_gb", "cache", "device", "threads",
+    "output", "loggers", "baseline", "teacher_check", "training.checkpoint_minutes", "student.name",
+    "student.checkpoint", "student.pretrained", "teacher.source", "teacher.label_map", "method.name",
+)  # fmt: skip
+# Columns of a command in a card.
+_WIDTH = 120
+_FLAGS = {
+    "data.image_size": "--image-size",
+    "training.epochs": "--epochs",
+    "training.batch_size": "--batch-size",
+    "training.lr": "--lr",
+    "seed": "--seed",
+}
+
+
+def rebuild_command(config: Config) -> str:
+    """Return the command that trains such a student again, with words in capitals for places on one's own machine.
+
+    It is made from the whole configuration, so that what was decided by the data is in it too.
+    """
+    student = _name_student(config.student.name)
+    words = ["dropkd", "distill" if config.teacher is not None else "train", "DATA"]
+    if config.teacher is not None:
+        words += ["--teacher", name_source(config.teacher.source), "--student", student]
+        words += ["--method", config.method.name]
+        words += ["--label-map", "LABEL_MAP"] if config.teacher.label_map is not None else []
+    else:
+        words += ["--model", student]
+    if not config.student.pretrained and config.student.checkpoint is None:
+        words.append("--no-pretrained")
+    if config.student.checkpoint is not None:
+        words += ["--set", "student.checkpoint=CHECKPOINT"]
+    if config.data.unlabelled is not None:
+        words += ["--unlabelled", "UNLABELLED"]
+    tree = config.model_dump(mode="json")
+    defaults = dict(_flatten(Config))
+    for key, value in _list_settings(tree, ()):
+        is_of_machine = any(key == hidden or key.startswith(f"{hidden}.") for hidden in _OF_THE_MACHINE)
+        if is_of_machine or (key in defaults and defaults[key] == value and key not in _FLAGS):
+            continue
+        words += _write_setting(key, value)
+    return _fold(words)
+
+
+def cite_methods(name: str) -> list[str]:
+    """Return the publications of a method, or of each in a combination, as its own documentation names them."""
+    found = []
+    for part in name.split("+"):
+        try:
+            text = inspect.getdoc(method_class(part.strip())) or ""
+        except ConfigError:
+            continue
+        section = re.search(r"^References:\n((?: {4,}.*\n?|\n)+)", text, re.MULTILINE)
+        if section is not None:
+            found.append(" ".join(section.group(1).split()))
+    return found
+
+
+def _fold(words: Sequence[str]) -> str:
+    """Return a command that can be pasted into a shell, an option a line once it is long."""
+    lines = [""]
+    for word in words:
+        quoted = shlex.quote(word)
+        if lines[-1] and word.startswith("--") and len(lines[-1]) + len(quoted) > _WIDTH - 40:
+            lines.append(f"  {quoted}")
+        else:
+            lines[-1] += f" {quoted}" if lines[-1] else quoted
+    return " \\\n".join(lines)
+
+
+def _name_student(source: str) -> str:
+    if source.startswith(("hf:", "clip:")):
+        return name_source(source)
+    return name_model(source)
+
+
+def _write_setting(key: str, value: Any) -> list[str]:
+    if key == "data.image_size" and isinstance(value, list):
+        return ["--image-size", f"{value[0]}x{value[1]}"]
+    if key in _FLAGS and value is not None:
+        return [_FLAGS[key], str(value)]
+    if isinstance(value, str):
+        return ["--set", f"{key}={hide_path(value, key.rpartition('.')[2])}"]
+    return ["--set", f"{key}={json.dumps(value)}"]
+
+
+def _list_settings(tree: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        here = (*at, str(name))
+        if isinstance(value, Mapping) and value:
+            yield from _list_settings(value, here)
+        elif value is not None and value != {}:
+            yield ".".join(here), value
+
+
+def _flatten(section: type[BaseModel], at: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    for name, field in section.model_fields.items():
+        here = (*at, name)
+        # An optional section is a union with None.
+        kinds = (field.annotation, *get_args(field.annotation))
+        inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        if inner is not None:
+            yield from _flatten(inner, here)
+        else:
+            value = field.get_default(call_default_factory=True)
+            yield ".".join(here), None if value is PydanticUndefined else value
