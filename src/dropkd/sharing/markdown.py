@@ -17,7 +17,7 @@ def as_text(text: object) -> str:
 
     Example:
         >>> as_text("<b>red</b> | *blue*")
-        '&lt;b&gt;red&lt;/b&gt; \\\\| \\\\*blue\\\\*'
+        '&lt;b&gt;red&lt;/b&gt; \\| \\*blue\\*'
         >>> as_text("ankle_boot")
         'ankle_boot'
     """
