@@ -9,6 +9,7 @@ from typing import Any
 from dropkd.report.charts import Chart
 from dropkd.report.dots import Dot, draw_dots
 from dropkd.report.pairing import accuracy_interval
+from dropkd.report.run_files import descend
 from dropkd.report.run_record import RunRecord, read_interval
 from dropkd.report.summary import SPLIT_NAMES
 from dropkd.report.wording import decimal, interval_of_percents, percent, whole_percent
@@ -113,7 +114,7 @@ def _find_columns(run: RunRecord) -> dict[str, Any]:
         columns["Last epoch" if last is None else f"Student, epoch {int(last) + 1} (last)"] = run.metrics.get(
             "last_epoch"
         )
-    columns["Teacher"] = (run.metrics.get("teacher") or {}).get("splits")
+    columns["Teacher"] = descend(run.metrics, ("teacher", "splits"))
     if run.baseline is not None:
         columns["Same student, alone"] = run.baseline.metrics.get("splits")
     return {name: figures for name, figures in columns.items() if isinstance(figures, Mapping) and figures}

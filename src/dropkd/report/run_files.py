@@ -6,14 +6,16 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dropkd.config.yaml_text import parse_yaml
 from dropkd.errors import ConfigError, RunError
 from dropkd.report.label_sets import LabelSets, holds_label_sets, read_label_sets
 from dropkd.report.predictions import Predictions, read_predictions
 
-__all__ = ["list_classes", "read_answers", "read_config", "read_json", "read_stored_classes"]
+__all__ = ["descend", "keep_fitting", "list_classes", "read_answers", "read_config", "read_json", "read_stored_classes"]
+
+_Answered = TypeVar("_Answered", Predictions, LabelSets)
 
 # A safetensors header is a few kilobytes; a larger one is not worth reading for the names of the classes.
 _LARGEST_HEADER = 16 * 2**20
@@ -63,6 +65,44 @@ def read_answers(path: Path, gaps: list[str]) -> tuple[Mapping[str, Predictions]
     except RunError as error:
         gaps.append(str(error))
         return {}, {}
+
+
+def descend(tree: Any, keys: tuple[str, ...]) -> Any:
+    """Return what stands in a tree under these keys, or None."""
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def keep_fitting(
+    answers: Mapping[str, _Answered],
+    num_classes: Mapping[str, int],
+    metrics: Mapping[str, Any],
+    classes: tuple[str, ...] | None,
+    gaps: list[str],
+) -> dict[str, _Answered]:
+    """Return the answers that can be those of the run; of others, as of another data set, only a gap tells.
+
+    Args:
+        answers: by split.
+        num_classes: how many classes they know of, by split.
+        metrics: ``metrics.json``, which says how many images a split has.
+        classes: the run's own, or None where it does not name them.
+        gaps: sentences on what is missing, which grow.
+    """
+    kept = {}
+    for split, found in answers.items():
+        images = descend(metrics, ("splits", split, "images"))
+        opening = f"predictions.parquet holds the answers to other images than this run\u2019s {split} images"
+        if isinstance(images, int) and images != len(found.paths):
+            gaps.append(f"{opening}: {len(found.paths):,} instead of {images:,}. Nothing is shown of them.")
+        elif classes is not None and num_classes[split] > len(classes):
+            gaps.append(
+                f"{opening}: {num_classes[split]:,} classes instead of {len(classes):,}. Nothing is shown of them."
+            )
+        else:
+            kept[split] = found
+    return kept
 
 
 def list_classes(metrics: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -15,7 +15,15 @@ from dropkd.file_locks import is_path_locked
 from dropkd.report.event_log import EventLog, read_event_log
 from dropkd.report.label_sets import LabelSets
 from dropkd.report.predictions import Predictions, class_names
-from dropkd.report.run_files import list_classes, read_answers, read_config, read_json, read_stored_classes
+from dropkd.report.run_files import (
+    descend,
+    keep_fitting,
+    list_classes,
+    read_answers,
+    read_config,
+    read_json,
+    read_stored_classes,
+)
 from dropkd.statistics.arrays import Interval
 
 if TYPE_CHECKING:
@@ -157,11 +165,11 @@ class RunRecord:
 
     def setting(self, *keys: str) -> Any:
         """Return a value of the configuration by its keys, or None."""
-        return _descend(self.config, keys)
+        return descend(self.config, keys)
 
     def figure(self, *keys: str) -> float | None:
         """Return a finite number of ``metrics.json`` by its keys, or None."""
-        value = _descend(self.metrics, keys)
+        value = descend(self.metrics, keys)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return value if is_number and math.isfinite(value) else None
 
@@ -177,7 +185,7 @@ class RunRecord:
 
     def figure_text(self, *keys: str) -> str | None:
         """Return a text of ``metrics.json`` by its keys, or None."""
-        value = _descend(self.metrics, keys)
+        value = descend(self.metrics, keys)
         return None if value is None else str(value)
 
     def class_name(self, number: int) -> str:
@@ -193,7 +201,7 @@ def read_interval(metrics: Mapping[str, Any], *keys: str) -> Interval | None:
         metrics: the figures, or a part of them.
         keys: where the figure is; its interval stands under ``intervals`` there.
     """
-    found = _descend(metrics, (*keys[:-1], "intervals", keys[-1]))
+    found = descend(metrics, (*keys[:-1], "intervals", keys[-1]))
     is_pair = isinstance(found, list | tuple) and len(found) == 2
     if not is_pair or not all(isinstance(bound, int | float) and math.isfinite(bound) for bound in found):
         return None
@@ -228,7 +236,10 @@ def read_run(folder: Path, *, with_baseline: bool = True) -> RunRecord:
     log = read_event_log(folder / "metrics.jsonl", is_written=is_running)
     gaps += log.gaps
     predictions, label_sets = read_answers(folder / "predictions.parquet", gaps)
-    classes = list_classes(metrics) or read_stored_classes(folder / "student.safetensors") or class_names(predictions)
+    named = list_classes(metrics)
+    predictions = keep_fitting(predictions, {s: a.num_classes for s, a in predictions.items()}, metrics, named, gaps)
+    label_sets = keep_fitting(label_sets, {s: a.target.shape[1] for s, a in label_sets.items()}, metrics, named, gaps)
+    classes = named or read_stored_classes(folder / "student.safetensors") or class_names(predictions)
     baseline = _find_baseline(folder, metrics) if with_baseline else None
     if with_baseline and metrics.get("baseline") and baseline is None:
         gaps.append(f"The plain run that this one names, {str(metrics['baseline'])!r}, was not found.")
@@ -243,12 +254,6 @@ def read_run(folder: Path, *, with_baseline: bool = True) -> RunRecord:
 def _share_test_images(metrics: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
     """Tell whether two runs were tested on the same images; True where a run does not say."""
     return len({metrics.get("test_sha256"), others.get("test_sha256")} - {None}) < 2
-
-
-def _descend(tree: Any, keys: tuple[str, ...]) -> Any:
-    for key in keys:
-        tree = tree.get(key) if isinstance(tree, Mapping) else None
-    return tree
 
 
 def _check_is_run(folder: Path) -> None:

@@ -203,7 +203,8 @@ def _describe_selection(run: RunRecord) -> Markup:
 def _describe_uneven_classes(run: RunRecord, split: str) -> Markup:
     """Say what accuracy hides where some classes have few images."""
     uar = run.figure("splits", split, "uar")
-    counts = [n for n in run.metrics.get("class_counts") or () if isinstance(n, int) and n > 0]
+    listed = run.metrics.get("class_counts")
+    counts = [n for n in (listed if isinstance(listed, list) else ()) if isinstance(n, int) and n > 0]
     if uar is None or not counts or not run.metrics.get("imbalanced"):
         return Markup("")
     return Markup(
