@@ -24,6 +24,7 @@ from dropkd.export.quantizing_graph import choose_layers, list_layers
 from dropkd.export.quantizing_images import choose_judges, feed, list_calibration
 from dropkd.export.quantizing_judging import LayerNoise, Loss, find_noisy_layers, judge_both
 from dropkd.export.quantizing_settings import Int8
+from dropkd.export.standalone import write_script
 from dropkd.files import writable_folder, write_text
 from dropkd.run import Run
 
@@ -138,6 +139,7 @@ def export_int8(
         draft.write_bytes(_with_facts(made, facts).SerializeToString())
         float_bytes = whole.stat().st_size
         draft.replace(path)
+    write_script(path.parent)
     description = path.with_name(path.name + ".json")
     write_text(description, json.dumps({**facts, "format": "onnx", "file": path.name}, indent=2) + "\n")
     return Int8Export(

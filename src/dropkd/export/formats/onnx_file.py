@@ -14,6 +14,7 @@ from dropkd.export.formats.capturing import capture, name_layer
 from dropkd.export.formats.format import Answering, Format, FormatOptions, texts_of
 from dropkd.export.formats.quiet import held_back
 from dropkd.export.preparing import INPUT, OUTPUT, Prepared
+from dropkd.export.standalone import write_script
 
 __all__ = ["OnnxFile"]
 
@@ -46,7 +47,7 @@ class OnnxFile(Format):
             raise ConfigError(f"ONNX opset {options.opset} is {why}. Give {_OLDEST} to {newest}, or none.")
 
     def write(self, prepared: Prepared, path: Path, options: FormatOptions) -> None:
-        """Write one file with the weights in it."""
+        """Write one file with the weights in it, and a program that uses it."""
         import onnx
 
         program = capture(prepared)
@@ -63,6 +64,7 @@ class OnnxFile(Format):
         onnx.checker.check_model(model)
         # All in one file: weights beside it are lost when it is moved.
         path.write_bytes(model.SerializeToString())
+        write_script(path.parent)
 
     def open(self, path: Path) -> Answering:
         """Return what onnxruntime says."""
