@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,16 @@ def going(tmp_path: Path) -> Any:
         process.stdout.readline()
         yield run
         process.kill()
+
+
+@contextmanager
+def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A process that is gone afterwards, come what may."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 class Terminal:
@@ -142,12 +155,10 @@ def test_without_a_terminal_there_is_a_line_for_each_epoch_until_the_end(teacher
 
 def test_a_run_is_followed_from_its_beginning_to_its_end(clothes: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    watching = subprocess.Popen(
-        [*DROPKD, "watch", str(run), "--wait", "--every", "0.1"], stdout=subprocess.PIPE, text=True
-    )
     train = [*DROPKD, "train", str(clothes), "--model", "cifar_resnet8", "--epochs", "3", "--batch-size", "16"]
-    subprocess.run([*train, "--output", str(run)], check=True, capture_output=True)
-    out, _ = watching.communicate(timeout=60)
+    with started([*DROPKD, "watch", str(run), "--wait", "--every", "0.1"]) as watching:
+        subprocess.run([*train, "--output", str(run)], check=True, capture_output=True)
+        out, _ = watching.communicate(timeout=60)
     assert watching.returncode == 0
     assert f"Waiting for {run}" in out
     assert [out.count(f"epoch {k}/3") for k in (1, 2, 3)] == [1, 1, 1]
@@ -200,6 +211,10 @@ def test_the_run_that_was_written_to_last_is_watched_unasked(
         (["missed"], "'missed' is no run folder: it holds no config.yaml"),
         (["file.txt"], "'file.txt' is a file"),
         (["run", "--once", "--wait"], "leave --wait out"),
+        (["run", "--once", "--web"], "leave --web out"),
+        (["run", "--port", "8000"], "--port is that of the page: give --web as well"),
+        (["run", "--web", "--port", "99999"], "--port"),
+        (["missing", "--web"], "There is no run folder 'missing'"),
     ],
 )
 def test_what_can_not_be_watched_is_a_mistake_in_words(
@@ -212,6 +227,23 @@ def test_what_can_not_be_watched_is_a_mistake_in_words(
     assert (code, out) == (2, "")
     assert words in err
     assert "Traceback" not in err
+
+
+def test_the_page_is_served_until_one_leaves(teacher_run: Path) -> None:
+    command = [*DROPKD, "watch", str(teacher_run), "--web", "--port", "0"]
+    with started(command) as process:
+        assert process.stdout is not None
+        (address,) = re.findall(r" at (http://127\.0\.0\.1:\d+/) ", process.stdout.readline())
+        with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310  (our own)
+            assert "Finished after 4 epochs" in answer.read().decode()
+        # Another one at the same port is refused in words.
+        port = address.rstrip("/").rpartition(":")[2]
+        again = subprocess.run([*command[:-1], port], capture_output=True, text=True)
+        assert (again.returncode, again.stdout) == (2, "")
+        assert f"Port {port} is in use. Choose another by --port, or 0 for any free one." in again.stderr
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
 
 
 def test_watching_loads_no_torch(teacher_run: Path) -> None:

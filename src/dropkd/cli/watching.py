@@ -17,7 +17,7 @@ from dropkd.watching.group_watch import is_group_folder
 from dropkd.watching.opening import holds_run
 from dropkd.watching.terminal import LiveView
 
-__all__ = ["follow", "show_once", "wait_for"]
+__all__ = ["follow", "serve", "show_once", "wait_for"]
 
 _PAUSE = 0.25
 
@@ -62,6 +62,17 @@ def _follow_by_lines(watched: RunWatch | GroupWatch, every: float, console: Cons
         if _has_ended(view):
             return
         time.sleep(every)
+
+
+def serve(watched: RunWatch | GroupWatch, port: int | None, console: Console) -> None:
+    """Show a run as a page until Ctrl-C or SIGTERM."""
+    from dropkd.watching.server import open_server
+    from dropkd.watching.site import Site
+
+    with open_server(Site(watched), port) as server:
+        place = watched.root if isinstance(watched, GroupWatch) else watched.folder
+        console.print(Text(f"{place} is shown at {server.address}  (Ctrl-C ends)"), soft_wrap=True)
+        server.serve_forever(poll_interval=_PAUSE)
 
 
 def wait_for(folder: Path, every: float, console: Console) -> None:

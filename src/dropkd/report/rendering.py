@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from dropkd.files import write_text
 
-__all__ = ["render_page", "show_unprintable", "write_page"]
+__all__ = ["find_policy", "render_page", "render_part", "show_unprintable", "write_page"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
@@ -39,21 +39,37 @@ def write_page(path: Path, template: str, values: dict[str, Any]) -> Path:
     return path
 
 
-def render_page(template: str, values: dict[str, Any]) -> str:
+def render_page(template: str, values: dict[str, Any], script: str = "tables.js", *, asks: bool = False) -> str:
     """Return a page's text.
 
     Its Content-Security-Policy allows its own style sheet and its own script, by their hashes, and pictures within the
     page; nothing else is loaded or run, and the page reads without the script too.
+
+    Args:
+        template: its name.
+        values: what it shows.
+        script: the script's file name.
+        asks: whether the script may ask the server that the page comes from.
     """
-    style, script = (_read(name) for name in ("style.css", "tables.js"))
-    policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
     page = _environment().get_template(template)
     # Both are the package's own files, and the hashes hold for the texts as they are.
-    own = {"style": Markup(style), "script": Markup(script)}  # noqa: S704
-    return show_unprintable(page.render(**own, policy=policy, **values))
+    own = {"style": Markup(_read("style.css")), "script": Markup(_read(script))}  # noqa: S704
+    return show_unprintable(page.render(**own, policy=find_policy(script, asks=asks), **values))
+
+
+def render_part(template: str, values: dict[str, Any]) -> str:
+    """Return the text of a part of a page, which a page that is open takes up."""
+    return show_unprintable(_environment().get_template(template).render(**values))
+
+
+def find_policy(script: str = "tables.js", *, asks: bool = False) -> str:
+    """Return the Content-Security-Policy of a page; see :func:`render_page`."""
+    own_style, own_script = _digest(_read("style.css")), _digest(_read(script))
+    reach = " connect-src 'self';" if asks else ""
+    return (
+        f"default-src 'none'; style-src '{own_style}'; script-src '{own_script}'; img-src data:;{reach} "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def show_unprintable(text: str) -> str:

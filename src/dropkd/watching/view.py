@@ -71,13 +71,16 @@ class RunView:
         )
 
     @property
-    def title(self) -> str:
-        """What was trained how."""
+    def heading(self) -> str:
+        """What is trained by which method."""
         run = self.record
-        if run.method == "plain":
-            return f"{run.student_name}, trained alone"
-        source = "" if run.teacher_name is None else f" from {run.teacher_name}"
-        return f"{run.student_name}, {run.method}{source}"
+        return f"{run.student_name}, {'trained alone' if run.method == 'plain' else run.method}"
+
+    @property
+    def title(self) -> str:
+        """What is trained by which method from whom."""
+        source = None if self.record.method == "plain" else self.record.teacher_name
+        return self.heading if source is None else f"{self.heading} from {source}"
 
     @cached_property
     def done_steps(self) -> int:
