@@ -129,7 +129,9 @@ def make_card(
     values: dict[str, Any] = {
         "title": as_text(title),
         "lead": describe_student(record, split, data),
-        "classes_word": "labels, one or several or none," if record.is_multi_label else "one of these classes",
+        "outcome": "any of these labels come out, perhaps none"
+        if record.is_multi_label
+        else "one of these classes comes out",
         "classes": list_classes(spec),
         "architecture": as_text(name_model(spec.name)),
         "parameters": f"{record.figure('student', 'parameters') or 0:,.0f}",

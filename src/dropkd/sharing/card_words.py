@@ -35,9 +35,9 @@ _MOST_CLASSES = 100
 def describe_student(run: RunRecord, split: str, data: str) -> str:
     """Return the first sentences: what it is, how good it is, and beside its teacher."""
     score, teacher = run.score(split) or 0.0, run.teacher_score(split)
+    figure = run.headline_name if run.is_multi_label else "Accuracy"
     said = (
-        f"An image classifier, trained with dropkd on {as_text(data)}. "
-        f"{run.headline_name[0].upper()}{run.headline_name[1:]} on the {SPLIT_NAMES[split]} images: "
+        f"An image classifier, trained with dropkd on {as_text(data)}. {figure} on the {SPLIT_NAMES[split]} images: "
         f"**{write_figure(run.headline, score)}**"
     )
     size, teacher_size = run.figure("student", "parameters"), run.figure("teacher", "parameters")

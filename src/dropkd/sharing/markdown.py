@@ -35,7 +35,7 @@ def as_code(text: object) -> str:
     line = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in str(text))
     longest = max((len(run) for run in re.findall("`+", line)), default=0)
     fence = "`" * (longest + 1)
-    pad = " " if line.startswith("`") or line.endswith("`") else ""
+    pad = " " if not line or line.startswith("`") or line.endswith("`") else ""
     return f"{fence}{pad}{line}{pad}{fence}"
 
 
