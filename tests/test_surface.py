@@ -28,6 +28,7 @@ PUBLIC = {
     "distill",
     "distill_many",
     "evaluate",
+    "explain",
     "export_int8",
     "export_run",
     "functional",

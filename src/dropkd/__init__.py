@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dropkd.group import RunGroup
     from dropkd.many import distill_many, resume_many
     from dropkd.models import create_model, load_weights
+    from dropkd.overlays import explain
     from dropkd.run import Run
     from dropkd.sharing import load, push_run
 
@@ -41,6 +42,7 @@ __all__ = [
     "distill",
     "distill_many",
     "evaluate",
+    "explain",
     "export_int8",
     "export_run",
     "functional",
@@ -76,6 +78,7 @@ _HOMES = {
     "distill": "dropkd.api",
     "distill_many": "dropkd.many",
     "evaluate": "dropkd.api",
+    "explain": "dropkd.overlays",
     "export_int8": "dropkd.export",
     "export_run": "dropkd.export",
     "load": "dropkd.sharing",

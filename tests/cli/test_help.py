@@ -21,6 +21,7 @@ VERBS = [
     "cache",
     "card",
     "push",
+    "explain",
 ]
 # Other people's checks call these.
 FIXED_FLAGS = [

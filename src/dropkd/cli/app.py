@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import dropkd
-from dropkd.cli import cache, cka, compare, cost, data, demo, export, listings, push, results, training, watch
+from dropkd.cli import cache, cka, compare, cost, data, demo, explain, export, listings, push, results, training, watch
 from dropkd.cli.console import output
 
 __all__ = ["app"]
@@ -42,6 +42,7 @@ app.command("predict", rich_help_panel=_LOOK)(results.predict)
 app.command("report", rich_help_panel=_LOOK)(results.report)
 app.command("watch", rich_help_panel=_LOOK)(watch.watch)
 app.command("cka", rich_help_panel=_LOOK)(cka.cka)
+app.command("explain", rich_help_panel=_LOOK)(explain.explain)
 app.command("compare", rich_help_panel=_LOOK)(compare.compare)
 app.command("cost", rich_help_panel=_LOOK)(cost.cost)
 app.command("export", rich_help_panel=_LOOK)(export.export)

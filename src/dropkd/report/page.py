@@ -15,6 +15,7 @@ from dropkd.report.figures import accuracy_dots, tabulate_figures
 from dropkd.report.label_classes import build_label_cards, tabulate_labels
 from dropkd.report.layer_similarity import read_similarity
 from dropkd.report.mistakes import build_confusion, describe_pairs
+from dropkd.report.overlays import read_overlays
 from dropkd.report.relabelled_images import choose_relabelled
 from dropkd.report.relabels import describe_relabels
 from dropkd.report.rendering import write_page
@@ -62,6 +63,7 @@ def _describe_run(run: RunRecord) -> dict[str, Any]:
         "epoch_columns": name_epoch_columns(run),
         "relabels": describe_relabels(run),
         "relabelled": choose_relabelled(run),
+        "looks": read_overlays(run.folder),
         "similarity": read_similarity(run.folder),
         "settings": list_settings(run.config, run.departures),
         "environment": list_environment(run),

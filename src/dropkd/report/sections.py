@@ -39,6 +39,7 @@ SECTIONS = (
     Section("labels", "Labels", ("labels",)),
     Section("calibration", "Calibration", ("calibration",)),
     Section("samples", "Images", ("groups",)),
+    Section("looks", "Where they look", ("looks",)),
     Section("layers", "Layers", ("similarity",)),
     Section("configuration", "Configuration"),
     Section("repeat", "Repeat it"),
