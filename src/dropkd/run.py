@@ -16,8 +16,10 @@ from dropkd.data import ImageData, open_data
 from dropkd.engine.journal import read_journal
 from dropkd.engine.outcome import read_metrics
 from dropkd.engine.packing import choose_remembering
+from dropkd.engine.qat import FLOAT_FILE
 from dropkd.errors import RunError
-from dropkd.models import open_network
+from dropkd.models import open_network, read_rounding
+from dropkd.models.rounding import Roundings, round_network
 from dropkd.models.tapped import TappedNetwork
 from dropkd.prediction import Prediction
 
@@ -73,6 +75,9 @@ class Run:
     def network(self, model: nn.Module | None = None) -> TappedNetwork:
         """Return the selected student with its preprocessing and taps, in eval mode.
 
+        A student that has learned to be rounded (``qat``) is rounded as it was judged;
+        :func:`dropkd.models.rounding.unround_network` makes it plain.
+
         Args:
             model: a module of the student's class, where the run was started with one; its weights are replaced.
 
@@ -83,7 +88,17 @@ class Run:
         path = self.folder / "student.safetensors"
         if not path.is_file():
             raise RunError(f"{str(self.folder)!r} holds no student yet. Go on with: dropkd resume {self.folder}")
-        return open_network(path, model=model)
+        network = open_network(path, model=model)
+        if (rounding := read_rounding(path)) is not None:
+            roundings = Roundings.from_description(rounding)
+            round_network(network, roundings)
+            roundings.switch(network.model, is_on=True)
+        return network.eval()
+
+    def float_network(self, model: nn.Module | None = None) -> TappedNetwork | None:
+        """Return the student as it was before it learned to be rounded; None where it did not."""
+        path = self.folder / FLOAT_FILE
+        return open_network(path, model=model) if path.is_file() else None
 
     def student(self) -> nn.Module:
         """Return the selected student as the plain library model, in eval mode; it wants normalised images."""

@@ -11,6 +11,7 @@ import typer
 from dropkd.errors import ConfigError
 
 if TYPE_CHECKING:
+    from dropkd.costing.latency import Latency
     from dropkd.export import Int8, Int8Export
 
 __all__ = [
@@ -143,9 +144,14 @@ def print_int8(written: Int8Export) -> None:
         f"{written.float_bytes:,}; ranges {written.ranges}"
     )
     table = make_table("", f"{FIGURES[loss.figure]} on {loss.split}", "p50", "p95")
-    for name, figure in (("float", loss.before), ("int8", loss.after)):
-        taken = written.latency[name]
-        add_row(table, name, say_percent(figure), f"{1e3 * taken.p50:.2f} ms", f"{1e3 * taken.p95:.2f} ms")
+    rows: list[tuple[str, float, Latency | None]] = [
+        ("float" if written.learned is None else "float, before --qat", loss.before, written.latency["float"])
+    ]
+    if written.learned is not None:
+        rows.append(("student, rounded", written.learned.before, None))
+    for name, figure, taken in [*rows, ("int8", loss.after, written.latency["int8"])]:
+        times = ["-", "-"] if taken is None else [f"{1e3 * part:.2f} ms" for part in (taken.p50, taken.p95)]
+        add_row(table, name, say_percent(figure), *times)
     output.print(table)
     low, high = (100 * end for end in paired.interval)
     output.print(
@@ -157,4 +163,8 @@ def print_int8(written: Int8Export) -> None:
         output.print(
             "That is more than chance. Where it is too much: --calibration-method, --keep-float, or let the student "
             "learn to be rounded from its teacher: dropkd distill DATA --qat --student RUN --teacher TEACHER"
+        )
+    if written.learned is not None:
+        output.print(
+            f"It answers as the student that learned to be rounded on {say_percent(written.learned.same)} of them."
         )

@@ -30,6 +30,7 @@ __all__ = [
     "Patience",
     "Pretrained",
     "ProbeEpochs",
+    "Qat",
     "Sampling",
     "Seed",
     "Seeds",
@@ -184,6 +185,16 @@ LayerDecay = Annotated[
         rich_help_panel=_TRAIN,
     ),
 ]
+Qat = Annotated[
+    bool | None,
+    typer.Option(
+        "--qat",
+        help="Let the student learn to be rounded, for `dropkd export --int8`: start from one that is trained "
+        "(--student RUN), or be rounded in the last epochs. Default: no.",
+        rich_help_panel=_TRAIN,
+        show_default=False,
+    ),
+]
 Patience = Annotated[
     int | None,
     typer.Option(
@@ -327,6 +338,7 @@ _KEYS = {
     "probe_epochs": ("finetune.probe_epochs", "--probe-epochs"),
     "layer_decay": ("finetune.layer_decay", "--layer-decay"),
     "patience": ("training.patience", "--patience"),
+    "qat": ("qat.enabled", "--qat"),
     "class_weights": ("training.class_weights", "--class-weights"),
     "sampling": ("data.sampling", "--sampling"),
     "seed": ("seed", "--seed"),

@@ -35,6 +35,7 @@ def train(
     probe_epochs: flags.ProbeEpochs = None,
     layer_decay: flags.LayerDecay = None,
     patience: flags.Patience = None,
+    qat: flags.Qat = None,
     class_weights: flags.ClassWeights = None,
     sampling: flags.Sampling = None,
     image_size: flags.ImageSize = None,
@@ -117,6 +118,7 @@ def distill(
     probe_epochs: flags.ProbeEpochs = None,
     layer_decay: flags.LayerDecay = None,
     patience: flags.Patience = None,
+    qat: flags.Qat = None,
     class_weights: flags.ClassWeights = None,
     sampling: flags.Sampling = None,
     image_size: flags.ImageSize = None,
@@ -147,6 +149,7 @@ def distill(
       dropkd distill photos -t runs/teacher --student resnet18 --unlabelled more-photos
       dropkd distill photos -t runs/teacher --student resnet18 --teacher-cache --views 8
       dropkd distill photos -t runs/teacher --student resnet18 --student mobilenetv2_100 --seeds 0-4
+      dropkd distill photos -t runs/teacher --student runs/first --qat
     """
     defaults = {"method.name": "dropkd"}
     if is_group_asked(context.params):

@@ -6,7 +6,7 @@ from dropkd.config.data_section import DataConfig
 from dropkd.config.loading import dump_config, load_config, update_config
 from dropkd.config.network_sections import CacheConfig, StudentConfig, TeacherConfig
 from dropkd.config.schema import Config
-from dropkd.config.training_sections import FinetuneConfig, MethodConfig, TrainingConfig
+from dropkd.config.training_sections import FinetuneConfig, MethodConfig, QatConfig, TrainingConfig
 
 __all__ = [
     "CacheConfig",
@@ -14,6 +14,7 @@ __all__ = [
     "DataConfig",
     "FinetuneConfig",
     "MethodConfig",
+    "QatConfig",
     "StudentConfig",
     "TeacherConfig",
     "TrainingConfig",

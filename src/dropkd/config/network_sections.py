@@ -16,7 +16,8 @@ class StudentConfig(Section):
 
     Args:
         name: a timm, torchvision or dropkd model name, ``hf:ORG/NAME`` or ``hf:FOLDER``, or ``transformers/TYPE`` with
-            its configuration as options.
+            its configuration as options. The folder of an earlier run, with a slash in it, stands for the name, the
+            options and the trained weights of its student.
         pretrained: start from the published weights where there are any.
         checkpoint: start from this file instead.
         options: keyword arguments of the model's constructor, e.g. ``{patch_size: 4}``.

@@ -6,14 +6,16 @@ the first step, so the ``config.yaml`` of a run folder holds the value that was 
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dropkd.config.data_section import DataConfig
 from dropkd.config.fields import FilePath, Section
 from dropkd.config.network_sections import CacheConfig, StudentConfig, TeacherConfig
-from dropkd.config.training_sections import FinetuneConfig, MethodConfig, TrainingConfig
+from dropkd.config.student_runs import take_student_of_run
+from dropkd.config.training_sections import FinetuneConfig, MethodConfig, QatConfig, TrainingConfig
 
 __all__ = ["Config"]
 
@@ -30,6 +32,7 @@ class Config(Section):
         method: the distillation method.
         training: optimiser, schedule and the like.
         finetune: which parts are trained when, and at which rate.
+        qat: training with rounded values, for int8.
         seed: of every random number.
         device: ``auto`` is the first CUDA device, else the CPU.
         threads: CPU threads; None: as torch decides.
@@ -46,12 +49,18 @@ class Config(Section):
     method: MethodConfig = Field(default_factory=MethodConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     finetune: FinetuneConfig = Field(default_factory=FinetuneConfig)
+    qat: QatConfig = Field(default_factory=QatConfig)
     seed: int = Field(default=0, ge=0, lt=2**32)
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     threads: int | None = Field(default=None, ge=1)
     baseline: bool = False
     output: FilePath | None = None
     loggers: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _open_student_run(cls, tree: Any) -> Any:
+        return take_student_of_run(tree) if isinstance(tree, Mapping) else tree
 
     @property
     def split_seed(self) -> int:

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from dropkd.config.fields import NonNegative, Patterns, Precision, Section
 
-__all__ = ["FinetuneConfig", "MethodConfig", "TrainingConfig"]
+__all__ = ["FinetuneConfig", "MethodConfig", "QatConfig", "TrainingConfig"]
 
 
 class MethodConfig(Section):
@@ -174,4 +174,26 @@ class FinetuneConfig(Section):
                 f"'finetune.unfreeze_epoch' ({self.unfreeze_epoch}) is in the probe ('finetune.probe_epochs' is "
                 f"{self.probe_epochs}), which freezes all but the classifier anyway"
             )
+        return self
+
+
+class QatConfig(Section):
+    """Quantisation-aware training: the student computes with rounded values and weights, as its int8 file will.
+
+    Args:
+        enabled: round the student, from ``start_epoch`` on. Its batch norms keep their statistics then. One of these
+            epochs is picked, and the student as it was before is kept as ``float.safetensors``.
+        start_epoch: so many first epochs train it as usual; None: none where it starts from a student that dropkd
+            trained (``student: RUN``, or its file as ``student.checkpoint``), else four fifths of the epochs.
+        weight_bits: bits of a weight. An int8 file stores them in 8.
+    """
+
+    enabled: bool = False
+    start_epoch: int | None = Field(default=None, ge=0)
+    weight_bits: int = Field(default=8, ge=4, le=8)
+
+    @model_validator(mode="after")
+    def _check_together(self) -> QatConfig:
+        if not self.enabled and self != QatConfig.model_construct():
+            raise ValueError("'qat.start_epoch' and 'qat.weight_bits' are of 'qat.enabled: true' (--qat)")
         return self

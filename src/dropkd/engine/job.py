@@ -11,6 +11,7 @@ from dropkd.engine.distiller import Distiller
 from dropkd.engine.fabric import Fabric
 from dropkd.engine.finetuning import FineTuning
 from dropkd.engine.plan import ResolvedConfig, evaluation_frame
+from dropkd.engine.qat import Qat
 from dropkd.engine.shared import Shared
 from dropkd.models import Network
 
@@ -36,6 +37,7 @@ class Job:
         shared: what it has in common with other runs of this process.
         departures: keys that were asked for beside their defaults, see
             :func:`dropkd.engine.departures.find_departures`.
+        qat: when the student is rounded, None where it is not.
     """
 
     config: ResolvedConfig
@@ -49,6 +51,7 @@ class Job:
     unlabelled: UnlabelledImages | None = None
     shared: Shared = field(default_factory=Shared)
     departures: Mapping[str, Any] = field(default_factory=dict)
+    qat: Qat | None = None
 
     def train_loader(self) -> TrainLoader | MixedLoader:
         """Return the loader of the training images, with the unlabelled ones among them where there are some."""

@@ -6,7 +6,7 @@ import copy
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -25,13 +25,14 @@ from dropkd.engine.journal import read_journal
 from dropkd.engine.judging import judge_answers, opinion_of
 from dropkd.engine.pool import record_pool
 from dropkd.engine.predictions import PredictionsFile
+from dropkd.engine.qat import FLOAT_FILE
 from dropkd.engine.relabelled import write_relabelled
 from dropkd.engine.selection import SCORE_NAMES, measure_selection_bonus
 from dropkd.engine.teacher_answers import answer_once
 from dropkd.engine.training import Training
 from dropkd.files import replacing, write_text
 from dropkd.metrics.network_cost import measure_network
-from dropkd.models import Network, count_parameters, load_weights
+from dropkd.models import Network, count_parameters, load_weights, read_rounding
 
 __all__ = [
     "METRICS_SCHEMA",
@@ -97,6 +98,8 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
     last = training.judged
     selected = copy.deepcopy(last)
     load_weights(selected.model, training.folder / "student.safetensors")
+    if (rounding := read_rounding(training.folder / "student.safetensors")) is not None:
+        selected.roundings.read_ends(rounding)
     teacher = job.distiller.teacher
     last_scores: dict[str, Any] = {"epoch": training.position.epoch - 1}
     is_last = training.position.best_epoch == last_scores["epoch"]
@@ -146,10 +149,27 @@ def conclude(job: Job, training: Training, *, baseline: str | None) -> dict[str,
         "selection_bonus": _measure_bonus(job, training),
         "teacher": describe_teacher(job, experts_scores),
         "baseline": baseline,
+        "qat": _describe_qat(job, training, answer),
         **({} if relabelled is None else {"relabelled": relabelled}),
     }
     write_json(training.folder / "metrics.json", metrics)
     return metrics
+
+
+def _describe_qat(job: Job, training: Training, answer: Callable[[Network, Split], Answers]) -> dict[str, Any] | None:
+    """Return how the student was rounded, and how good it was before; None where it was not."""
+    if job.qat is None:
+        return None
+    before = copy.deepcopy(training.judged)
+    load_weights(before.model, training.folder / FLOAT_FILE)
+    before.roundings.switch(before.model, is_on=False)
+    splits = {part.name: part for part in (job.data.val, job.data.test) if part is not None}
+    return {
+        "start_epoch": job.qat.first,
+        "weight_bits": before.roundings.weight_bits,
+        "layers": len(before.roundings.plan.layers),
+        "float": {name: score_answers(answer(before, split)) for name, split in splits.items()},
+    }
 
 
 def _measure_bonus(job: Job, training: Training) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from dropkd.data import ImageData, UnlabelledImages, default_image_size
 from dropkd.engine.imbalance import is_imbalanced
 from dropkd.engine.multi_label import check_cache, choose_score
 from dropkd.errors import ConfigError
+from dropkd.models import read_spec
 
 __all__ = [
     "ResolvedConfig",
@@ -21,6 +22,7 @@ __all__ = [
     "ResolvedTraining",
     "evaluation_frame",
     "resolve_config",
+    "starts_from_student",
     "training_view",
 ]
 
@@ -32,6 +34,9 @@ _FEWEST_EPOCHS, _MOST_EPOCHS = 30, 100
 
 # Peak rates at batch 128: AdamW's grows with the square root of the batch, SGD's in proportion.
 _RATES = {("adamw", False): 2e-3, ("adamw", True): 3e-4, ("sgd", False): 0.1, ("sgd", True): 0.01}
+# Of the epochs, those in which a student that starts from scratch is rounded; of the rate of trained weights, that of a
+# student which only has to bear being rounded.
+_QAT_SHARE, _QAT_RATE, _FEWEST_QAT_EPOCHS = 0.2, 0.3, 5
 _WEIGHT_DECAY = {"adamw": 0.05, "sgd": 5e-4}
 
 
@@ -90,10 +95,12 @@ def resolve_config(
     tree["training"].update(_training_defaults(config, len(data.train)))
     if data.multi_label:
         check_cache(config)
+    tree["qat"]["start_epoch"] = _choose_qat_start(config, tree["training"]["epochs"])
     tree["finetune"]["probe_lr"] = _choose_probe_rate(config, tree["training"])
     tree["training"]["select_by"] = _choose_score(config.training, data)
     resolved = _check(tree)
     _check_epochs(resolved)
+    _check_qat(resolved)
     return resolved
 
 
@@ -123,6 +130,30 @@ def _check_epochs(config: ResolvedConfig) -> None:
             f"'training.warmup_epochs' ({warmup:g}) is more than the {epochs - probe} epochs that "
             f"'finetune.probe_epochs' ({probe}) leaves."
         )
+
+
+def _check_qat(config: ResolvedConfig) -> None:
+    qat, epochs = config.qat, config.training.epochs
+    if qat.enabled and (qat.start_epoch or 0) >= epochs:
+        raise ConfigError(
+            f"'qat.start_epoch' ({qat.start_epoch}) leaves none of the {epochs} epochs ('training.epochs') to train "
+            "the rounded student in."
+        )
+    if qat.enabled and config.training.compile:
+        raise ConfigError("A rounded student (--qat) can't be compiled: leave 'training.compile' off.")
+
+
+def _choose_qat_start(config: Config, epochs: int) -> int | None:
+    """Return the epoch from which on the student is rounded: the first of a student that has been trained."""
+    if not config.qat.enabled or config.qat.start_epoch is not None:
+        return config.qat.start_epoch
+    return 0 if starts_from_student(config) else epochs - max(1, round(_QAT_SHARE * epochs))
+
+
+def starts_from_student(config: Config) -> bool:
+    """Whether the weights that a run starts from are those of a student that dropkd trained."""
+    checkpoint = config.student.checkpoint
+    return checkpoint is not None and read_spec(checkpoint) is not None
 
 
 def _choose_probe_rate(config: Config, training: Mapping[str, Any]) -> float | None:
@@ -204,12 +235,15 @@ def _image_size(config: Config, data: ImageData, native_input: Size | None) -> S
 def _training_defaults(config: Config, images: int) -> dict[str, object]:
     training = config.training
     epochs = training.epochs or min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, round(_IMAGES_SEEN / images)))
+    is_refined = config.qat.enabled and config.qat.start_epoch in (None, 0) and starts_from_student(config)
+    if is_refined and training.epochs is None:
+        epochs = max(_FEWEST_QAT_EPOCHS, round(epochs / 10))
     batch = min(training.batch_size or (64 if images < 4_000 else 128), images)
     optimizer = training.optimizer or "adamw"
     # Where the backbone stays as it is, all that is trained is the classifier, whose weights are random.
     is_probe = "backbone" in config.finetune.freeze and config.finetune.unfreeze_epoch is None
     starts_trained = (config.student.pretrained or config.student.checkpoint is not None) and not is_probe
-    rate = _rate(optimizer, starts_trained, batch * training.accumulate)
+    rate = _rate(optimizer, starts_trained, batch * training.accumulate) * (_QAT_RATE if is_refined else 1)
     # Over the epochs in which everything is trained.
     whole = max(1, epochs - config.finetune.probe_epochs)
     return {

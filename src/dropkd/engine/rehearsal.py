@@ -81,6 +81,7 @@ def rehearse(config: Config, observer: Observer) -> DryRun:
             job.fabric,
             observer,
             "",
+            qat=job.qat,
         )
         # A step costs less while most of the network rests.
         timed = [(_time_steps(job, training, epoch), epochs) for epoch, epochs in job.finetuning.phases]
@@ -125,7 +126,7 @@ def _describe_cache(job: Job, loader: TrainLoader | MixedLoader, observer: Obser
 
 def _time_steps(job: Job, training: Training, epoch: int) -> float:
     device, times = job.fabric.device, []
-    training.finetuning.start_epoch(epoch)
+    training.start_epoch(epoch)
     for number, batch in enumerate(training.train_loader.epoch(0)):
         started = time.perf_counter()
         training._step(batch)

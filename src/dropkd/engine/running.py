@@ -216,4 +216,5 @@ def make_training(job: Job, folder: Path, observer: Observer) -> Training:
         job.data.train.fingerprint(),
         job.unlabelled.split.fingerprint() if job.unlabelled is not None else None,
         open_cache(job, loader, observer),
+        job.qat,
     )

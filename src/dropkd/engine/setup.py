@@ -24,6 +24,7 @@ from dropkd.engine.observer import Observer
 from dropkd.engine.packing import choose_remembering, keep_decoded, leave_packed
 from dropkd.engine.plan import ResolvedConfig, resolve_config, training_view
 from dropkd.engine.pool import open_pool
+from dropkd.engine.qat import prepare_qat
 from dropkd.engine.shared import Shared
 from dropkd.engine.teachers import open_expert
 from dropkd.engine.unlabelled import require_teacher_terms
@@ -73,7 +74,7 @@ def prepare_job(
         require_teacher_terms(method_class(config.method.name))
     shared, departures = shared or Shared(), find_departures(config)
     device = choose_device(config.device)
-    fabric = make_fabric(device, config.training.precision)
+    fabric = make_fabric(device, _choose_precision(config))
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if data is None:
@@ -131,15 +132,24 @@ def prepare_job(
     recipe = choose_recipe(resolved.data, data, view_size)
     resolved = spell_out_recipe(resolved, recipe)
     _warn_of_random_backbone(resolved, student is not None, observer)
+    qat = prepare_qat(resolved.qat, resolved.training.epochs, network)
     finetuning = FineTuning(distiller, resolved.finetune, resolved.training)
     if keeps_pixels:
         data, unlabelled = shared.remember(
             ("pixels", packed, resolved.data.packed_gb, id(data), id(unlabelled), recipe, view_size),
             partial(keep_decoded, resolved, data, unlabelled, recipe, view_size, observer),
         )
-    job = Job(resolved, data, fabric, distiller, finetuning, recipe, view_size, initial_weights, unlabelled, shared)
+    job = Job(
+        resolved, data, fabric, distiller, finetuning, recipe, view_size, initial_weights, unlabelled, shared, qat=qat
+    )
     job.departures = departures
     return job
+
+
+def _choose_precision(config: Config) -> str:
+    """Return the precision of the run; half of it would round what is to be rounded to 256 levels once more."""
+    precision = config.training.precision
+    return "32" if config.qat.enabled and precision == "auto" else precision
 
 
 def _describe_data(config: Config) -> tuple[object, ...]:

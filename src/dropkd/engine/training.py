@@ -30,6 +30,7 @@ from dropkd.engine.observer import Observer
 from dropkd.engine.optimizer import make_optimizer
 from dropkd.engine.plan import ResolvedConfig
 from dropkd.engine.position import Position
+from dropkd.engine.qat import Qat
 from dropkd.engine.schedule import Schedule
 from dropkd.engine.selection import EarlyStop, find_early_stop
 from dropkd.engine.sending import send
@@ -80,6 +81,7 @@ class Training:
         data_sha256: fingerprint of the training images, so that a run is not resumed on others.
         unlabelled_sha256: the same of the unlabelled images, None without any.
         cached: the teacher's answers from disk; None asks the teacher itself.
+        qat: when the student is rounded; None: never.
     """
 
     def __init__(
@@ -97,12 +99,13 @@ class Training:
         data_sha256: str,
         unlabelled_sha256: str | None = None,
         cached: CachedTeacher | None = None,
+        qat: Qat | None = None,
     ) -> None:
         self.config, self.folder, self.fabric, self.observer = config, folder, fabric, observer
         self.train_loader, self.val_loader, self.val_teacher = train_loader, val_loader, val_teacher
         self.test_loader = test_loader
         self.device, self.data_sha256, self.unlabelled_sha256 = fabric.device, data_sha256, unlabelled_sha256
-        self.cached = cached
+        self.cached, self.qat = cached, qat
         self.distiller = distiller.to(self.device)
         self.finetuning, self.optimizer = finetuning, make_optimizer(finetuning)
         self.wrapped, self.fabric_optimizer = fabric.setup(self.distiller, self.optimizer)
@@ -156,7 +159,9 @@ class Training:
 
     def _train_epoch(self, journal: Journal, stop: StopRequest) -> Iterator[None]:
         position, accumulate = self.position, self.config.training.accumulate
-        self.finetuning.start_epoch(position.epoch)
+        if self.qat is not None and position.epoch == self.qat.first and position.step == 0:
+            self._keep_float(self.qat)
+        self.start_epoch(position.epoch)
         self._stepped = time.monotonic()
         steps = len(self.train_loader)
         for batch in self.batches(position.epoch, position.step):
@@ -175,6 +180,21 @@ class Training:
             # is nothing left to stop.
             self._close_epoch(journal)
             self._stop(journal, stop.signal_number)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Put student and method into the state that they are trained in during an epoch."""
+        self.finetuning.start_epoch(epoch)
+        if self.qat is not None:
+            self.qat.start_epoch(self.distiller.student, self._networks(), epoch)
+
+    def _networks(self) -> list[Network]:
+        """Return the student, and what is judged in its place."""
+        return list({id(network): network for network in (self.distiller.student, self.judged)}.values())
+
+    def _keep_float(self, qat: Qat) -> None:
+        """Keep the student as it is before it is rounded; which epoch is best is then asked of those that come."""
+        qat.keep_float(self.judged, self.folder)
+        self.position.best_epoch, self.position.best_val = -1, None
 
     def _step(self, batch: LoadedBatch) -> Losses:
         """Do a step and add it to the tally. Nothing in it waits for a GPU."""
@@ -200,6 +220,8 @@ class Training:
             self.fabric_optimizer.zero_grad(set_to_none=True)
             if self.averaged is not None:
                 self.averaged.update_parameters(self.distiller.student)
+                if self.qat is not None:
+                    self.qat.share_ends(self.distiller.student, self.judged)
         self.tally.add(losses, fed.labels, position.epoch * len(self.train_loader) + position.step)
         return losses
 
@@ -364,6 +386,8 @@ class Training:
         self.fabric._precision.load_state_dict(content["precision"])
         self.tally.load_state_dict(content["tally"])
         restore_random_state(content["random"])
+        if self.qat is not None:
+            self.qat.switch(self._networks(), self.position.epoch)
         return int(content["journal_size"])
 
     # Small parts.
@@ -379,7 +403,11 @@ class Training:
             position.best_val,
             training.select_by,
             training.patience,
-            counted_from=max(self.config.finetune.probe_epochs, self.config.finetune.unfreeze_epoch or 0),
+            counted_from=max(
+                self.config.finetune.probe_epochs,
+                self.config.finetune.unfreeze_epoch or 0,
+                0 if self.qat is None else self.qat.first,
+            ),
         )
 
     @property

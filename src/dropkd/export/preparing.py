@@ -16,6 +16,7 @@ from dropkd.export.deployed import DeployedModel
 from dropkd.export.facts import describe_student
 from dropkd.export.fusing import fuse_blocks
 from dropkd.models import ModelSpec, count_parameters
+from dropkd.models.rounding import unround_network
 from dropkd.models.tapped import TappedNetwork
 from dropkd.run import Run, frame_loader
 
@@ -91,6 +92,7 @@ def prepare_student(
     """
     opened = run if isinstance(run, Run) else Run.open(run)
     network = opened.network(model)
+    unround_network(network)
     if not (opened.is_finished or unfinished):
         raise RunError(
             f"The run {str(opened.folder)!r} is not finished. Go on with: dropkd resume {opened.folder}\n"

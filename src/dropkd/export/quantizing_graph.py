@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ast import literal_eval
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from dropkd.errors import ConfigError, did_you_mean
 
-__all__ = ["OPERATORS", "Layer", "choose_layers", "list_layers"]
+__all__ = ["OPERATORS", "Layer", "choose_layers", "list_layers", "name_ranges"]
 
 # What has weights, and the activations that a convolution's result can be rounded after.
 OPERATORS = ("Conv", "Gemm", "MatMul", "Relu", "Clip")
@@ -75,6 +75,22 @@ def choose_layers(layers: Sequence[Layer], patterns: Sequence[str]) -> list[Laye
             raise ConfigError(f"--keep-float {pattern!r} names no layer.{did_you_mean(pattern, known)} Layers: {shown}")
         chosen += [layer for layer in found if layer not in chosen]
     return chosen
+
+
+def name_ranges(
+    layers: Sequence[Layer], learned: Mapping[str, Mapping[str, tuple[float, float]]]
+) -> dict[str, tuple[float, float]]:
+    """Return by tensor the ranges that a network has learned by layer.
+
+    Args:
+        layers: of the file.
+        learned: see :meth:`dropkd.models.rounding.Roundings.ranges`.
+    """
+    found: dict[str, tuple[float, float]] = {}
+    for layer in layers:
+        for side, ends in learned.get(layer.name, {}).items():
+            found[layer.input if side == "input" else layer.output] = ends
+    return found
 
 
 def _surrounding(name: str) -> Iterator[str]:

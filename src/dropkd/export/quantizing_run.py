@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from dropkd.costing.latency import Latency, time_side_by_side
@@ -18,9 +17,10 @@ from dropkd.errors import ConfigError, ModelError
 from dropkd.export.formats import FORMATS, FormatOptions
 from dropkd.export.formats.format import texts_of
 from dropkd.export.parity import check_parity
-from dropkd.export.preparing import INPUT, OUTPUT, prepare_student
-from dropkd.export.quantizing import Ranges, find_ranges, quantize_model, simplify_file
-from dropkd.export.quantizing_graph import choose_layers, list_layers
+from dropkd.export.preparing import prepare_student
+from dropkd.export.quantizing import find_ranges, quantize_model, simplify_file
+from dropkd.export.quantizing_answers import open_file, open_model, open_network
+from dropkd.export.quantizing_graph import choose_layers, list_layers, name_ranges
 from dropkd.export.quantizing_images import choose_judges, feed, list_calibration
 from dropkd.export.quantizing_judging import LayerNoise, Loss, find_noisy_layers, judge_both
 from dropkd.export.quantizing_settings import Int8
@@ -48,7 +48,10 @@ class Int8Export:
         layers: how many layers were rounded.
         kept: names of the layers that were not.
         ranges: how the ranges were found.
-        loss: the accuracy before and after.
+        learned: the rounded network of a student that has learned to be rounded (``qat``), against the file; None for
+            one that has not.
+        loss: the accuracy before and after. Before is the student as it was before
+            it learned to be rounded, where it did.
         latency: of one image, by ``float`` and ``int8``.
         threads: that this was measured with.
     """
@@ -59,6 +62,7 @@ class Int8Export:
     layers: int
     kept: tuple[str, ...]
     ranges: str
+    learned: Loss | None
     loss: Loss
     latency: dict[str, Latency]
     threads: int
@@ -123,18 +127,38 @@ def export_int8(
         if not rounded:
             raise ModelError(f"{prepared.spec.name!r} has no layer to round: all stay as they are.")
         batches = (inputs for inputs, _ in feed(network, prepared.module, calibration))
-        ranges: Ranges = find_ranges(simple, batches, settings.method)
-        made = quantize_model(simplified, ranges, weight_bits=settings.weight_bits, layers=rounded)
+        ranges = find_ranges(simple, batches, settings.method)
+        bits = settings.weight_bits or 8
+        if (learned := network.roundings) is not None:
+            ranges |= name_ranges(layers, learned.ranges())
+            bits = settings.weight_bits or learned.weight_bits
+        made = quantize_model(simplified, ranges, weight_bits=bits, layers=rounded)
         threads = settings.threads or torch.get_num_threads()
-        before, after = open_model(whole.read_bytes(), threads), open_model(made.SerializeToString(), threads)
-        loss = judge_both(judges.name, feed(network, prepared.module, judges), before, after)
+        before, after = open_file(whole.read_bytes(), threads), open_file(made.SerializeToString(), threads)
+        # A student that has learned to be rounded may no longer be what it was: it is compared with that.
+        original = opened.float_network(model)
+        reference = before if original is None else open_network(original, prepared.module)
+        loss = judge_both(judges.name, feed(network, prepared.module, judges), reference, after)
+        kept_learned = None
+        if learned is not None:
+            rounded_network = open_network(network, prepared.module)
+            kept_learned = judge_both(judges.name, feed(network, prepared.module, judges), rounded_network, after)
         if settings.max_drop is not None and loss.drop > settings.max_drop:
             some = prepared.inputs[:_LOOKED_AT].numpy()
-            noisy = find_noisy_layers(simplified, ranges, some, _open_made, weight_bits=settings.weight_bits)
+            noisy = find_noisy_layers(simplified, ranges, some, open_model, weight_bits=bits)
             raise ModelError(_say_too_much(loss, settings.max_drop, noisy, opened))
         one = prepared.inputs[:1].numpy()
         latency = time_side_by_side({"float": lambda: before(one), "int8": lambda: after(one)}, seconds=_SECONDS)
-        record = _describe(settings, calibration.name, len(calibration), loss, latency, threads, [k.name for k in kept])
+        record = {
+            "weight_bits": bits,
+            "learned": learned is not None,
+            "calibration": {"split": calibration.name, "images": len(calibration), "method": settings.method},
+            "kept_float": [layer.name for layer in kept],
+            "loss": asdict(loss),
+            "rounded_network": None if kept_learned is None else asdict(kept_learned),
+            "latency_seconds": {name: asdict(taken) for name, taken in latency.items()},
+            "threads": threads,
+        }
         facts = {**prepared.facts, "int8": record}
         draft.write_bytes(_with_facts(made, facts).SerializeToString())
         float_bytes = whole.stat().st_size
@@ -144,46 +168,9 @@ def export_int8(
     write_text(description, json.dumps({**facts, "format": "onnx", "file": path.name}, indent=2) + "\n")
     return Int8Export(
         path, description, float_bytes, len(rounded), tuple(layer.name for layer in kept),
-        f"by {len(calibration):,} images of {calibration.name} ({settings.method})", loss, latency, threads,
+        f"by {len(calibration):,} images of {calibration.name} ({settings.method})", kept_learned, loss, latency,
+        threads,
     )  # fmt: skip
-
-
-def open_model(content: bytes, threads: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Return what onnxruntime says."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-    def answer(inputs: NDArray[Any]) -> NDArray[Any]:
-        logits: NDArray[Any] = session.run([OUTPUT], {INPUT: inputs})[0]
-        return logits
-
-    return answer
-
-
-def _open_made(model: Any) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    return open_model(model.SerializeToString(), torch.get_num_threads())
-
-
-def _describe(
-    settings: Int8,
-    split: str,
-    images: int,
-    loss: Loss,
-    latency: dict[str, Latency],
-    threads: int,
-    kept: Sequence[str],
-) -> dict[str, Any]:
-    return {
-        "weight_bits": settings.weight_bits,
-        "calibration": {"split": split, "images": images, "method": settings.method},
-        "kept_float": list(kept),
-        "loss": asdict(loss),
-        "latency_seconds": {name: asdict(taken) for name, taken in latency.items()},
-        "threads": threads,
-    }
 
 
 def _with_facts(model: Any, facts: dict[str, Any]) -> Any:

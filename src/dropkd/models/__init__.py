@@ -1,7 +1,7 @@
 """Any model, by name or as a module, as a network that answers with logits, maps and embedding."""
 
 from dropkd.models.building import build_network, create_model
-from dropkd.models.checkpoint import load_weights, read_spec, save_network
+from dropkd.models.checkpoint import load_weights, read_rounding, read_spec, save_network
 from dropkd.models.names import ModelListing, model_names, native_input
 from dropkd.models.network import Network, count_parameters
 from dropkd.models.opening import open_network, open_teacher
@@ -26,6 +26,7 @@ __all__ = [
     "native_input",
     "open_network",
     "open_teacher",
+    "read_rounding",
     "read_spec",
     "save_network",
     "wrap_callable",

@@ -22,7 +22,7 @@ from dropkd.models.network import Network
 from dropkd.models.spec import ModelSpec
 from dropkd.models.teachers.logits_only import is_torchscript
 
-__all__ = ["load_weights", "read_spec", "read_tensors", "save_network"]
+__all__ = ["load_weights", "read_rounding", "read_spec", "read_tensors", "save_network"]
 
 # The keys under which training scripts keep the weights, most specific first.
 _CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net", "student")
@@ -78,7 +78,21 @@ def read_spec(path: str | Path) -> ModelSpec | None:
     Raises:
         ModelError: the file is damaged.
     """
-    path = Path(path)
+    described = _read_description(Path(path))
+    return None if described is None else ModelSpec.from_dict(described)
+
+
+def read_rounding(path: str | Path) -> dict[str, Any] | None:
+    """Return between which ends the network of a safetensors file is rounded, or None where it is not.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    rounding: dict[str, Any] | None = (_read_description(Path(path)) or {}).get("rounding")
+    return rounding
+
+
+def _read_description(path: Path) -> dict[str, Any] | None:
     if path.suffix != ".safetensors" or not path.is_file():
         return None
     try:
@@ -88,7 +102,7 @@ def read_spec(path: str | Path) -> ModelSpec | None:
         raise ModelError(_say_damaged(path, "safetensors", str(error))) from error
     except OSError as error:
         raise ModelError(f"can't read {str(path)!r}: {error.strerror or error}.") from error
-    return ModelSpec.from_dict(json.loads(metadata["dropkd"])) if "dropkd" in metadata else None
+    return json.loads(metadata["dropkd"]) if "dropkd" in metadata else None
 
 
 def save_network(network: Network, path: str | Path) -> None:
@@ -102,7 +116,9 @@ def save_network(network: Network, path: str | Path) -> None:
     """
     path = Path(path)
     # One entry alone: safetensors writes several in a random order, and equal runs must give equal files.
-    metadata = {"dropkd": json.dumps(network.spec.to_dict())}
+    roundings = network.roundings
+    rounded = {} if roundings is None or not roundings.is_on else {"rounding": roundings.describe()}
+    metadata = {"dropkd": json.dumps({**network.spec.to_dict(), **rounded})}
     try:
         with replacing(path) as partial:
             save_file(_separate(network.model.state_dict()), partial, metadata=metadata)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from dropkd.contracts import Outputs, Shapes
@@ -27,6 +29,8 @@ class Network(nn.Module):
         self.model = model
         self.spec = spec
         self.shapes = shapes
+        # What makes it compute as its int8 file will, see dropkd.models.rounding.
+        self.roundings: Any = None
 
     @property
     def classifier_name(self) -> str | None:
