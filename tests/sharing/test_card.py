@@ -22,9 +22,10 @@ from dropkd.cli import run_command_line
 from dropkd.cli.options import assemble_config
 from dropkd.config import Config, load_config
 from dropkd.errors import ConfigError, RunError
+from dropkd.models.public_names import name_model, name_source
 from dropkd.sharing import write_card
 from dropkd.sharing.card_making import rebuild_command
-from dropkd.sharing.hiding import name_data, name_source
+from dropkd.sharing.hiding import name_data
 from dropkd.sharing.licence import Upstream, choose_licence, list_upstream
 from dropkd.sharing.markdown import as_code, as_text
 
@@ -338,6 +339,12 @@ def test_published_weights_are_named_with_the_licence_that_timm_states() -> None
 )
 def test_sources_are_named_without_places(source: str, shown: str) -> None:
     assert name_source(source) == shown
+
+
+def test_models_that_are_called_by_a_file_are_named_by_its_kind() -> None:
+    names = ("resnet18", "torchvision/resnet18", "custom", "/home/me/teacher.onnx", "C:\\me\\net.pt", "my_net")
+    shown = ["resnet18", "torchvision/resnet18", "custom", "onnx file", "pt file", "my_net"]
+    assert [name_model(name) for name in names] == shown
 
 
 @pytest.mark.parametrize(

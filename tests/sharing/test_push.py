@@ -90,11 +90,28 @@ def test_nothing_that_is_sent_names_a_place_of_this_machine_or_is_an_image(
 ) -> None:
     assert push(distilled_run, "me/own", "--with-onnx")[0] == 0
     files = hub.files("me/own")
-    assert sorted(files) == ["README.md", "config.json", "model.onnx", "model.onnx.json", "model.safetensors"]
+    exported = ["model.onnx", "model.onnx.json", "predict_onnx.py"]
+    assert sorted(files) == sorted(["README.md", "config.json", "model.safetensors", *exported])
     config = dropkd.Run.open(distilled_run).config
     assert config.teacher is not None
     for place in (clothes, distilled_run, config.teacher.source, Path.home(), Path(dropkd.__file__).parent):
         assert [name for name, content in files.items() if str(place).encode() in content] == []
+
+
+def test_a_teacher_that_is_a_file_is_not_told_by_its_place(
+    timm_run: Path, clothes: Path, hub: Hub, tmp_path: Path
+) -> None:
+    teacher = dropkd.export_run(timm_run, output=tmp_path / "secret-project" / "teacher.onnx").path
+    run = dropkd.distill(
+        clothes, teacher=teacher, student="cifar_resnet8", method="kd", epochs=1, teacher_check="off",
+        output=tmp_path / "run",
+    )  # fmt: skip
+    dropkd.push_run(run, "me/own", with_onnx=True)
+    files = hub.files("me/own")
+    assert [name for name, content in files.items() if b"secret-project" in content] == []
+    assert b"from the teacher onnx file" in files["README.md"]
+    assert b"--teacher TEACHER" in files["README.md"]
+    assert json.loads(files["model.onnx.json"])["teacher"] == "onnx file"
 
 
 def test_a_file_that_would_name_a_place_of_this_machine_is_not_sent(

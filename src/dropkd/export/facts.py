@@ -8,6 +8,7 @@ import dropkd
 from dropkd.engine.plan import evaluation_frame
 from dropkd.export.deployed import describe_input
 from dropkd.models import ModelSpec
+from dropkd.models.public_names import name_model
 from dropkd.run import Run
 
 __all__ = ["describe_student"]
@@ -23,6 +24,7 @@ def describe_student(run: Run, spec: ModelSpec, *, takes_pixels: bool, licence: 
         licence: in the user's words; None: not stated.
     """
     metrics = run.metrics
+    teacher = (metrics.get("teacher") or {}).get("name")
     frame = evaluation_frame(spec.image_size, spec.crop_fraction)
     return {
         "model": spec.name,
@@ -31,7 +33,8 @@ def describe_student(run: Run, spec: ModelSpec, *, takes_pixels: bool, licence: 
         "input": describe_input(spec, frame, takes_pixels=takes_pixels),
         "licence": licence or "not stated",
         "method": run.config.method.name,
-        "teacher": (metrics.get("teacher") or {}).get("name"),
+        # A teacher that is a file is called by its place, which is nobody else's business.
+        "teacher": None if teacher is None else name_model(teacher),
         "metrics": {
             name: {key: value for key, value in scores.items() if isinstance(value, int | float)}
             for name, scores in metrics.get("splits", {}).items()

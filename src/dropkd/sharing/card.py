@@ -15,6 +15,7 @@ from dropkd.config import Config
 from dropkd.errors import RunError
 from dropkd.files import writable_folder, write_text
 from dropkd.models import read_spec
+from dropkd.models.public_names import name_model
 from dropkd.models.spec import ModelSpec
 from dropkd.report.run_record import RunRecord, read_run
 from dropkd.run import Run
@@ -34,7 +35,7 @@ from dropkd.sharing.card_words import (
     list_classes,
     list_warnings,
 )
-from dropkd.sharing.hiding import name_data, name_model
+from dropkd.sharing.hiding import name_data
 from dropkd.sharing.licence import Licence, Upstream, choose_licence, list_upstream
 from dropkd.sharing.markdown import as_text
 from dropkd.sharing.repository_config import timm_architecture

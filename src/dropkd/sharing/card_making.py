@@ -15,7 +15,8 @@ from pydantic_core import PydanticUndefined
 from dropkd.config import Config
 from dropkd.errors import ConfigError
 from dropkd.methods.registry import method_class
-from dropkd.sharing.hiding import hide_path, name_model, name_source
+from dropkd.models.public_names import name_model, name_source
+from dropkd.sharing.hiding import hide_path
 
 __all__ = ["cite_methods", "rebuild_command"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 from dropkd.config import Config
+from dropkd.models.public_names import name_model, name_source
 from dropkd.models.spec import ModelSpec
 from dropkd.report.run_record import RunRecord
 from dropkd.report.summary import SPLIT_NAMES
 from dropkd.report.wording import duration, rough_percent
 from dropkd.sharing.card_figures import write_figure
-from dropkd.sharing.hiding import name_model, name_source
 from dropkd.sharing.licence import Licence, Upstream
 from dropkd.sharing.markdown import as_code, as_text
 

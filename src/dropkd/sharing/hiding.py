@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from dropkd.models.names import is_model_name
-from dropkd.models.source_lists import join_sources, split_sources
-from dropkd.models.sources import is_there, parse_source
+from dropkd.models.public_names import is_public_name
+from dropkd.models.source_lists import split_sources
+from dropkd.models.sources import is_there
 from dropkd.run import Run
 
-__all__ = ["find_own_paths", "hide_path", "mentioned", "name_data", "name_model", "name_source"]
+__all__ = ["find_own_paths", "hide_path", "mentioned", "name_data"]
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # Shorter ones ("/root") may be anything.
@@ -26,28 +26,7 @@ def hide_path(text: str, name: str) -> str:
         ('cosine', 'CHECKPOINT')
     """
     is_path = text.startswith(("/", "~", ".")) or "\\" in text or "/" in text or is_there(text)
-    return name.upper() if is_path and not _is_public_name(text) else text
-
-
-def name_model(name: str) -> str:
-    """Return the name of a model; of one that is called by a file, what kind of file that is."""
-    if name == "custom" or _is_public_name(name) or name.startswith("transformers/"):
-        return name
-    if "/" not in name and "\\" not in name and not is_there(name):
-        return name
-    return f"{PurePosixPath(name).suffix.removeprefix('.') or 'unnamed'} file"
-
-
-def name_source(source: str) -> str:
-    """Return how a teacher is named to others: published ones by their name, all else as ``TEACHER``.
-
-    Example:
-        >>> name_source("resnet18:/home/me/best.pth"), name_source("/home/me/runs/teacher")
-        ('resnet18:CHECKPOINT', 'TEACHER')
-        >>> name_source("clip:ViT-B-32/openai?prompts=/home/me/prompts.txt")
-        'clip:ViT-B-32/openai?prompts=PROMPTS'
-    """
-    return join_sources([_name_member(member) for member in split_sources(source)])
+    return name.upper() if is_path and not is_public_name(text) else text
 
 
 def name_data(path: str, given: str | None = None) -> str:
@@ -80,27 +59,6 @@ def find_own_paths(run: Run) -> list[str]:
     if config.teacher is not None:
         places += [member for member in split_sources(config.teacher.source) if is_there(member)]
     return [place for place in dict.fromkeys(places) if Path(place).is_absolute() and len(place) >= _SHORTEST_PATH]
-
-
-def _name_member(text: str) -> str:
-    source = parse_source(text)
-    if source.scheme in ("hf", "clip"):
-        bare = source.name.removeprefix("hf:")
-        shown = source.name if not is_there(bare) and not Path(bare).is_absolute() else "FOLDER"
-        file = "" if source.file is None else ":CHECKPOINT"
-        options = "&".join(
-            f"{key}={value if key == 'revision' else key.upper()}" for key, value in source.options.items()
-        )
-        return f"{source.scheme}:{shown}{file}{'?' if options else ''}{options}"
-    if source.file is not None and is_model_name(source.name):
-        return f"{source.name}:CHECKPOINT"
-    return text if _is_public_name(text) else "TEACHER"
-
-
-def _is_public_name(text: str) -> bool:
-    if text.startswith(("/", "~", ".")) or "\\" in text:
-        return False
-    return not any(sign in text for sign in ":?") and is_model_name(text)
 
 
 def mentioned(content: bytes, places: Iterable[str]) -> str | None:

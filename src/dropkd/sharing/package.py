@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dropkd.errors import RunError
 from dropkd.export import export_run
+from dropkd.export.standalone import SCRIPT
 from dropkd.files import replacing, writable_folder, write_text
 from dropkd.models.pushed import CONFIG_FILE, WEIGHTS_FILE
 from dropkd.models.spec import ModelSpec
@@ -21,7 +22,7 @@ __all__ = ["CARD_FILE", "ONNX_FILE", "OWN_FILES", "Package", "SentFile", "packag
 
 CARD_FILE, ONNX_FILE = "README.md", "model.onnx"
 # Everything that dropkd ever puts into a repository.
-OWN_FILES = (CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, ONNX_FILE, f"{ONNX_FILE}.json")
+OWN_FILES = (CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, ONNX_FILE, f"{ONNX_FILE}.json", SCRIPT)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def package_run(
         spec = _write_network(run, folder, card)
         write_text(folder / CARD_FILE, card.text)
         if with_onnx:
-            export_run(run, output=folder / ONNX_FILE)
+            export_run(run, output=folder / ONNX_FILE, licence=card.licence.name)
         _refuse_own_paths(run, folder)
     except BaseException:
         for path in folder.iterdir():
@@ -104,6 +105,7 @@ def package_run(
         WEIGHTS_FILE: "the weights",
         ONNX_FILE: "the network for ONNX Runtime",
         f"{ONNX_FILE}.json": "how images come to it",
+        SCRIPT: "a program that asks it, without dropkd",
     }
     files = tuple(
         SentFile(path.name, path.stat().st_size, holds.get(path.name, "")) for path in sorted(folder.iterdir())
