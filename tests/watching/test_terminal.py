@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from dropkd.engine.group_folder import GroupFolder
 from dropkd.watching import GroupWatch, RunWatch
 from dropkd.watching.group_watch import GroupView
 from dropkd.watching.terminal import LiveView
@@ -126,3 +127,14 @@ def test_a_damaged_list_of_runs_is_said_and_what_was_known_stays(tmp_path: Path)
         view = watch.look()
         assert "can't be read" in view.trouble
         assert [member.name for member in view.members] == ["a"]
+
+
+def test_a_group_whose_process_is_between_two_runs_has_not_ended(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", *events())
+    runs = {name: {"label": "student", "config": {}, "shares_cache": None} for name in "ab"}
+    (tmp_path / "group.yaml").write_text(json.dumps({"group": 1, "runs": runs}))
+    watch = GroupWatch(tmp_path)
+    assert watch.look().has_ended
+    with GroupFolder(tmp_path, ()).working():
+        assert not watch.look().has_ended
+    assert watch.look().has_ended

@@ -10,7 +10,7 @@ from rich.text import Text
 from dropkd.cli.progress import describe_epoch
 from dropkd.report.wording import count, decimal, duration
 from dropkd.watching import GroupView, RunView, State
-from dropkd.watching.terminal import ascii_text, plain_text, state_style
+from dropkd.watching.terminal_text import ascii_text, plain_text, state_style
 
 __all__ = ["WatchLines"]
 

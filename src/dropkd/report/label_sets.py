@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dropkd.errors import RunError
 from dropkd.statistics.arrays import BoolArray, FloatArray, IntArray
@@ -60,6 +58,9 @@ def holds_label_sets(path: Path) -> bool:
     Raises:
         RunError: the file is no such table.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         return bool(pa.types.is_list(pq.read_schema(path).field("target").type))
     except (OSError, KeyError, pa.ArrowException) as error:
@@ -72,6 +73,9 @@ def read_label_sets(path: Path) -> dict[str, LabelSets]:
     Raises:
         RunError: the file is not a parquet table with the columns that dropkd writes.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.read_table(path)
         columns = {name: table.column(name).to_pylist() for name in ("split", "path", "target", "probabilities")}

@@ -9,8 +9,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dropkd.errors import RunError
 from dropkd.statistics.arrays import BoolArray, FloatArray, IntArray
@@ -72,6 +70,8 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
     Raises:
         RunError: the file is not a parquet table with the columns that dropkd writes.
     """
+    import pyarrow as pa
+
     try:
         return _read_table(path)
     except (OSError, KeyError, ValueError, IndexError, TypeError, pa.ArrowException) as error:
@@ -90,6 +90,8 @@ def class_names(splits: Mapping[str, Predictions]) -> tuple[str, ...] | None:
 
 
 def _read_table(path: Path) -> dict[str, Predictions]:
+    import pyarrow.parquet as pq
+
     parts: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     classes = 0
     with pq.ParquetFile(path) as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +10,15 @@ from pathlib import Path
 
 from dropkd.config.yaml_text import parse_yaml
 from dropkd.errors import ConfigError, RunError
-from dropkd.watching.places import is_plain_name, read_inside
+from dropkd.file_locks import is_locked
+from dropkd.watching.places import is_plain_name, open_inside, read_inside
 from dropkd.watching.run_watch import RunWatch
 from dropkd.watching.states import State
 from dropkd.watching.view import RunView
 
 __all__ = ["GroupView", "GroupWatch", "MemberView", "is_group_folder", "list_runs"]
 
-_LIST, _FAILURES = "group.yaml", "failures"
+_LIST, _FAILURES, _LOCK = "group.yaml", "failures", ".lock"
 _RUN_FILES = ("config.yaml", "metrics.jsonl", "metrics.json")
 
 
@@ -35,6 +37,12 @@ class MemberView:
         return State.FAILED if self.failure and not self.run.state.goes_on else self.run.state
 
     @property
+    def shown(self) -> RunView:
+        """The run that is being trained: itself, or the plain run that is trained first."""
+        run = self.run
+        return run.baseline if run.state is State.BASELINE and run.baseline is not None else run
+
+    @property
     def reason(self) -> str:
         """Why it failed; empty where it did not."""
         return (self.failure or self.run.failure) if self.state is State.FAILED else ""
@@ -48,11 +56,13 @@ class GroupView:
         folder: theirs.
         members: the runs, in their order.
         trouble: why the list of runs can't be read, empty where it can.
+        is_held: whether a process trains the group, be it between two runs.
     """
 
     folder: Path
     members: Sequence[MemberView]
     trouble: str = ""
+    is_held: bool = False
 
     def count(self, *states: State) -> int:
         """Return how many runs are in one of these states."""
@@ -61,8 +71,8 @@ class GroupView:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more happens unless somebody resumes the group: all have ended, or none goes on."""
-        return not any(member.state.goes_on for member in self.members)
+        """Whether nothing more happens unless somebody resumes the group: no process trains it, and no run goes on."""
+        return not self.is_held and not any(member.state.goes_on for member in self.members)
 
 
 class GroupWatch:
@@ -80,12 +90,24 @@ class GroupWatch:
 
     def look(self) -> GroupView:
         """Return what is known of the runs now."""
+        # Asked first: between this and the runs' own signs a run may begin, but none can be missed.
+        is_held = self._is_held()
         self._list()
         members = []
         for name, label in self._listed.items():
             run = self._runs.setdefault(name, RunWatch(self.root, name)).look()
             members.append(MemberView(name, label, run, self._find_failure(name, run)))
-        return GroupView(self.root, tuple(members), self._trouble)
+        return GroupView(self.root, tuple(members), self._trouble, is_held)
+
+    def _is_held(self) -> bool:
+        try:
+            descriptor = open_inside(self.root, _LOCK)
+        except (OSError, RunError):
+            return False
+        try:
+            return bool(is_locked(descriptor))
+        finally:
+            os.close(descriptor)
 
     def _list(self) -> None:
         self._trouble = ""

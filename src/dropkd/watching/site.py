@@ -13,9 +13,11 @@ from pathlib import Path
 
 from dropkd.errors import RunError
 from dropkd.report.rendering import find_policy
+from dropkd.watching.group_page import draw_group_page
 from dropkd.watching.group_watch import GroupView, GroupWatch
-from dropkd.watching.page import SCRIPT, Page, draw_group_page, draw_run_page
+from dropkd.watching.page import SCRIPT, Page
 from dropkd.watching.places import open_inside, read_inside
+from dropkd.watching.run_page import draw_run_page
 from dropkd.watching.run_watch import RunWatch
 from dropkd.watching.view import RunView
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderResult
 from rich.progress_bar import ProgressBar
@@ -13,40 +12,22 @@ from rich.text import Text
 
 from dropkd.files import say_bytes
 from dropkd.report.wording import count, decimal, duration, percent
-from dropkd.watching.group_watch import GroupView, MemberView
+from dropkd.watching.group_table import draw_group
+from dropkd.watching.group_watch import GroupView
 from dropkd.watching.states import State
 from dropkd.watching.strokes import Curve, draw_course, draw_plane
+from dropkd.watching.terminal_text import BAR, ascii_text, plain_text, state_style
 from dropkd.watching.view import RunView
 
-__all__ = ["LiveView", "ascii_text", "plain_text", "state_style"]
+__all__ = ["LiveView"]
 
-_STYLES = {
-    State.FINISHED: "bold green", State.FAILED: "bold red", State.STOPPED: "bold red",
-    State.INTERRUPTED: "bold yellow", State.WAITING: "dim",
-}  # fmt: skip
-_IN_ASCII = {0xA0: " ", 0x2212: "-", 0x2013: "-", 0x2026: "~", 0x2019: "'"}
 _STUDENT, _TRAIN, _ALONE = "bright_blue", "cyan", "white"
 _WORDS = (("validation", _STUDENT), ("training", _TRAIN), ("each step", _TRAIN), ("trained alone", _ALONE))
-_BAR, _COURSE = 24, 24
+_COURSE = 24
 # Two planes side by side need so many columns, and a plane so many lines; more than the latter tell no more.
 _LEAST_WIDTH, _LEAST_LINES, _MOST_LINES = 72, 3, 10
 # The lines of a terminal that tells no height.
 _USUAL_HEIGHT = 40
-
-
-def plain_text(text: str) -> str:
-    """Return a text with a mark for each character that a terminal would obey."""
-    return "".join(c if c.isprintable() or c == "\u00a0" else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def ascii_text(text: str) -> str:
-    """Return a text for a terminal that knows no other characters than ASCII's."""
-    return text.translate(_IN_ASCII).encode("ascii", "replace").decode()
-
-
-def state_style(state: State) -> str:
-    """Return the style in which a state is written."""
-    return _STYLES.get(state, "bold cyan")
 
 
 class LiveView:
@@ -63,7 +44,7 @@ class LiveView:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Return the lines, fitted to the console."""
         height = (options.height or console.height) if console.is_terminal else _USUAL_HEIGHT
-        draw = _draw_group if isinstance(self.view, GroupView) else _draw_run
+        draw = draw_group if isinstance(self.view, GroupView) else _draw_run
         drawn = draw(self.view, options.max_width, height - bool(self.hint), options.ascii_only)  # type: ignore[arg-type]
         whole = Group(drawn, Text(self.hint, style="dim")) if self.hint else drawn
         if not options.ascii_only:
@@ -121,12 +102,12 @@ def _draw_bar(view: RunView, width: int) -> Table:
         cells.append(Text(f"{duration(view.seconds)} so far" if view.state.goes_on else f"in {duration(view.seconds)}"))
     for cell in cells:
         cell.no_wrap = True
-    row.add_row(ProgressBar(total=1.0, completed=view.fraction, width=max(8, min(_BAR, width // 4))), *cells)
+    row.add_row(ProgressBar(total=1.0, completed=view.fraction, width=max(8, min(BAR, width // 4))), *cells)
     return row
 
 
 def _list_facts(view: RunView) -> Iterator[str]:
-    log, of = view.record.log, "" if view.epochs is None else f"/{view.epochs}"
+    log, of = view.recent, "" if view.epochs is None else f"/{view.epochs}"
     memory = None if view.peak_memory is None else f"memory {say_bytes(view.peak_memory)} at most"
     pace = None if view.images_per_second is None else f"{count(view.images_per_second)} images/s"
     first = [
@@ -224,60 +205,3 @@ def _draw_terms(view: RunView, width: int, ascii_only: bool) -> list[ConsoleRend
 
 def _draw_warnings(view: RunView) -> list[ConsoleRenderable]:
     return [Text.assemble(("warning: ", "bold yellow"), plain_text(text)) for text in view.warnings]
-
-
-def _draw_group(view: GroupView, width: int, height: int, ascii_only: bool) -> ConsoleRenderable:
-    total = len(view.members)
-    done = view.count(State.FINISHED)
-    head = Text.assemble((plain_text(view.folder.name), "bold"), f"  {done} of {total} runs finished")
-    failed = view.count(State.FAILED, State.STOPPED)
-    if failed:
-        head.append(f"  {failed} failed or stopped", style="bold red")
-    parts: list[ConsoleRenderable] = [head]
-    if view.trouble:
-        parts.append(Text.assemble(("warning: ", "bold yellow"), plain_text(view.trouble)))
-    shown, left_out = _choose_members(view, max(3, height - len(parts) - 4))
-    parts.append(_tabulate(shown, width))
-    if left_out:
-        parts.append(Text(left_out, style="dim"))
-    parts += [Text.assemble((f"{plain_text(m.name)}: ", "bold red"), plain_text(m.reason)) for m in shown if m.reason]
-    return Group(*parts)
-
-
-def _choose_members(view: GroupView, room: int) -> tuple[list[MemberView], str]:
-    """Return the runs that there is room for, those that go on first, and what is said of the others."""
-    if len(view.members) <= room:
-        return list(view.members), ""
-    order = {State.WAITING: 3, State.FINISHED: 2, State.INTERRUPTED: 1, State.FAILED: 1, State.STOPPED: 1}
-    ranked = sorted(view.members, key=lambda member: order.get(member.state, 0))
-    chosen = {id(member) for member in ranked[: room - 1]}
-    rest: dict[str, int] = {}
-    for member in ranked[room - 1 :]:
-        rest[member.state] = rest.get(member.state, 0) + 1
-    said = "and " + ", ".join(f"{number} more {state}" for state, number in rest.items())
-    return [member for member in view.members if id(member) in chosen], said
-
-
-def _tabulate(members: list[MemberView], width: int) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("run", no_wrap=True, overflow="ellipsis", max_width=max(16, width // 3))
-    for name in ("", "", "epoch", "val", "best", "left"):
-        table.add_column(name, no_wrap=True, justify="left" if name == "" else "right")
-    for member in members:
-        table.add_row(*_row_of(member, width))
-    return table
-
-
-def _row_of(member: MemberView, width: int) -> list[Any]:
-    # A run whose plain run is trained first stands where that one stands.
-    run = member.run.baseline if member.run.state is State.BASELINE and member.run.baseline else member.run
-    epoch = "" if run.epoch is None else f"{run.epoch}{'' if run.epochs is None else f'/{run.epochs}'}"
-    return [
-        Text(plain_text(member.name)),
-        Text(str(member.state), style=state_style(member.state)),
-        ProgressBar(total=1.0, completed=run.fraction, width=max(6, min(_BAR, width // 6))),
-        epoch,
-        percent(run.validation[-1][1]) if run.validation else "",
-        percent(run.best[1]) if run.best else "",
-        "" if run.seconds_left is None else duration(run.seconds_left),
-    ]

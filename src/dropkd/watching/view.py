@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from dropkd.report.event_log import Points
+from dropkd.report.event_log import EventLog, Points
 from dropkd.report.run_record import RunRecord
 from dropkd.report.wording import duration
 from dropkd.watching.states import State, say_state
@@ -58,6 +58,12 @@ class RunView:
     noted: tuple[str, ...] = ()
     failure: str = ""
     baseline: RunView | None = None
+
+    @cached_property
+    def recent(self) -> EventLog:
+        """The end of the log: what is told of now needs no more, and a log may hold a hundred thousand lines."""
+        log = self.record.log
+        return EventLog(log.steps[-_PACE_LINES:], log.epochs[-_PACE_LINES:], ())
 
     @property
     def words(self) -> str:
@@ -122,14 +128,14 @@ class RunView:
 
     @cached_property
     def timeline(self) -> Points:
-        """Steps done, and the seconds that they took in all."""
-        log = self.record.log
+        """Steps done of late, and the seconds that all took until then."""
+        log = self.recent
         ends = [
             (float(event["step"]), float(event["seconds"]))
             for event in log.epochs
             if isinstance(event.get("step"), int) and _is_number(event.get("seconds"))
         ]
-        return sorted([*log.by_step("seconds"), *ends])
+        return sorted([*log.by_step("seconds"), *ends])[-_PACE_LINES:]
 
     @property
     def seconds_left(self) -> float | None:
@@ -137,7 +143,7 @@ class RunView:
         total = self.total_steps
         if self.state is not State.RUNNING or total is None or len(self.timeline) < 2:
             return None
-        first, last = self.timeline[-_PACE_LINES:][0], self.timeline[-1]
+        first, last = self.timeline[0], self.timeline[-1]
         if last[0] <= first[0] or last[1] <= first[1]:
             return None
         left = (last[1] - first[1]) / (last[0] - first[0]) * (total - last[0])
@@ -152,23 +158,23 @@ class RunView:
     @property
     def loss(self) -> float | None:
         """The loss of the last logged step."""
-        return _last(self.record.log.by_step("loss"))
+        return _last(self.recent.by_step("loss"))
 
     @property
     def lr(self) -> float | None:
         """The learning rate of the last logged step."""
-        return _last(self.record.log.by_step("lr")) or _last(self.record.log.by_epoch("lr"))
+        return _last(self.recent.by_step("lr") or self.recent.by_epoch("lr"))
 
     @property
     def images_per_second(self) -> float | None:
         """The pace of late, the median of some log lines; None where the run is not going on or its log tells none."""
-        rates = [rate for _, rate in self.record.log.by_step("images_per_second")[-_PACE_LINES // 2 :]]
+        rates = [rate for _, rate in self.recent.by_step("images_per_second")[-_PACE_LINES // 2 :]]
         return statistics.median(rates) if rates and self.state.goes_on else None
 
     @property
     def peak_memory(self) -> float | None:
         """The most memory so far, in bytes: of the GPU, else of the process."""
-        return _last(self.record.log.by_epoch("peak_memory"))
+        return _last(self.recent.by_epoch("peak_memory"))
 
     @cached_property
     def validation(self) -> Points:
@@ -193,14 +199,13 @@ class RunView:
         return tuple(self._view_term(name) for name in names)
 
     def _view_term(self, name: str) -> TermView:
-        log = self.record.log
-        course = log.by_epoch("train", "terms", name, "raw")
-        by_step = log.by_step("terms", name, "raw")
+        course = self.record.log.by_epoch("train", "terms", name, "raw")
+        by_step = self.recent.by_step("terms", name, "raw")
         return TermView(
             name,
-            _last(by_step) if by_step else _last(course),
-            _last(log.by_step("terms", name, "weighted")),
-            _last(log.by_epoch("train", "terms", name, "share")),
+            _last(by_step or course),
+            _last(self.recent.by_step("terms", name, "weighted")),
+            _last(self.recent.by_epoch("train", "terms", name, "share")),
             tuple(value for _, value in (course if len(course) > 1 else by_step)),
         )
 
@@ -223,7 +228,7 @@ class RunView:
 
     def _usual_pause(self) -> float | None:
         """Seconds of silence from which on a log is unusually quiet."""
-        times = [seconds for _, seconds in self.timeline[-_PACE_LINES:]]
+        times = [seconds for _, seconds in self.timeline]
         pauses = [b - a for a, b in pairwise(times) if b > a]
         return _QUIET_TIMES * max(statistics.median(pauses), max(pauses) / 4) if pauses else None
 
