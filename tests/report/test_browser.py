@@ -10,10 +10,18 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from dropkd.report import write_comparison, write_run_report
+from dropkd.report.layer_similarity import write_similarity_page
 
 from .run_folders import Recipe, build_run, write_images
 
 LONG = ("a_class_name_without_any_place_to_break_it_" * 3, "another rather long name of a class, with words in it")
+
+SIMILARITY = {
+    "first": "teacher", "second": "student", "rows": ["blocks.0", "blocks.1"],
+    "columns": ["layer1", "layer2", "layer3"],
+    "images": 2000, "split": "test", "batch_size": 250, "before": [[0.1, 0.2, None], [0.0, 0.05, 0.4]],
+    "after": [[0.9, 0.8, 0.2], [0.5, 0.7, 1.0]],
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +37,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory, images: Path) -> dict[str, P
         "unfinished": write_run_report(unfinished),
         "long": write_run_report(long),
         "comparison": write_comparison(runs, root / "comparison.html"),
+        "layers": write_similarity_page(SIMILARITY, root / "cka.html"),
     }
 
 
-@pytest.mark.parametrize("name", ["run", "unfinished", "long", "comparison"])
+@pytest.mark.parametrize("name", ["run", "unfinished", "long", "comparison", "layers"])
 def test_a_page_shows_whole_and_quietly_at_each_width_and_in_each_scheme(
     browser: Browser, pages: dict[str, Path], name: str
 ) -> None:
@@ -56,7 +65,7 @@ def test_a_page_shows_whole_and_quietly_at_each_width_and_in_each_scheme(
     page.close()
 
 
-@pytest.mark.parametrize("name", ["run", "unfinished", "long", "comparison"])
+@pytest.mark.parametrize("name", ["run", "unfinished", "long", "comparison", "layers"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_page_breaks_no_rule_of_accessibility(
     browser: Browser, pages: dict[str, Path], check_accessible: Callable[[Page], None], name: str, width: int

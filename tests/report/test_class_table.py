@@ -50,6 +50,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(10_000)
     yield page
     page.close()
 
@@ -149,7 +150,7 @@ def test_a_page_of_ten_thousand_classes_opens_in_three_seconds_and_finds_each(pa
     assert {f"class number 0777{k}" for k in range(10)} >= set(_names(page))
     assert len(_names(page)) >= 9
     page.get_by_label("Find a class").fill("")
-    page.get_by_role("button", name="Show more classes").click()
+    page.get_by_role("button", name="Show more rows").click()
     assert len(_names(page)) == 650
 
 
@@ -157,7 +158,7 @@ def test_rows_that_the_script_makes_look_like_those_that_are_written(page: Page,
     page.goto(many.as_uri())
     shape = "row => [...row.cells].map(c => [c.tagName, c.className, c.children.length])"
     written = page.locator("#classes-table tbody tr").first.evaluate(shape)
-    page.get_by_role("button", name="Show more classes").click()
+    page.get_by_role("button", name="Show more rows").click()
     made = page.locator("#classes-table tbody tr").nth(640)
     assert made.evaluate(shape) == written
     drawn = "r => [r.querySelector('.measure span').textContent, +r.querySelector('.fill').getAttribute('width')]"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser
+from playwright.sync_api import Page as OpenPage
 
 from dropkd.data.check import DataCheck, check_data
 from dropkd.report import write_data_page
@@ -52,6 +55,36 @@ def test_the_page_tells_every_finding_and_shows_its_images(check: DataCheck, pag
 def test_data_in_order_says_so(clothes: Path, tmp_path: Path) -> None:
     written = write_data_page(check_data(clothes), tmp_path / "check.html")
     assert "Nothing stands in the way of training." in Page(written).text
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_breaks_no_rule_of_accessibility(
+    browser: Browser, page: Path, check_accessible: Callable[[OpenPage], None], width: int
+) -> None:
+    shown = browser.new_page(viewport={"width": width, "height": 800})
+    shown.goto(page.as_uri())
+    check_accessible(shown)
+    shown.close()
+
+
+def test_ten_thousand_classes_open_in_three_seconds_and_each_is_found(browser: Browser, tmp_path: Path) -> None:
+    classes = tuple(f"kind {k:05}" for k in range(10_000))
+    counts = {"train": tuple(range(10_000)), "test": (1,) * 10_000}
+    nothing: dict[str, Any] = {"sizes": None, "formats": {}, "modes": {}, "findings": (), "notes": (), "near": None}
+    check = DataCheck("photos", "photos", classes, counts, images=5, readable=5, seconds=1.0, **nothing)
+    written = write_data_page(check, tmp_path / "check.html")
+    assert written.stat().st_size < 1_000_000
+    shown = browser.new_page()
+    shown.goto(written.as_uri(), wait_until="load")
+    assert shown.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") < 3000
+    shown.get_by_label("Find a class").fill("07777")
+    rows = shown.locator("#classes-table tbody tr")
+    assert rows.all_inner_texts() == ["kind 07777\t7,777\t1"]
+    shown.get_by_label("Find a class").fill("")
+    shown.get_by_role("button", name="train").click()
+    assert rows.first.inner_text() == "kind 09999\t9,999\t1"
+    assert shown.locator("#classes-table tfoot").inner_text().split("\t")[1] == "49,995,000"
+    shown.close()
 
 
 def test_the_page_shows_whole_and_quietly_at_each_width_and_in_each_scheme(browser: Browser, page: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser
+from playwright.sync_api import Page as OpenPage
 from sklearn.metrics import average_precision_score
 
 from dropkd.report import write_comparison, write_run_report
@@ -135,6 +137,21 @@ def test_pages_show_whole_and_quietly_at_two_widths(browser: Browser, tmp_path: 
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (file, width)
     page.close()
     assert heard == []
+
+
+def test_labels_are_sorted_and_found_and_the_page_breaks_no_rule_of_accessibility(
+    browser: Browser, run: Path, check_accessible: Callable[[OpenPage], None]
+) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(write_run_report(run).as_uri())
+    page.get_by_role("button", name="Label", exact=True).click()
+    names = page.locator("#labels-table tbody th").all_inner_texts()
+    assert names == sorted(names)
+    assert len(names) == 5
+    page.get_by_label("Find a label").fill("ee")
+    assert page.locator("#labels-table tbody th").all_inner_texts() == ["feet"]
+    check_accessible(page)
+    page.close()
 
 
 def test_the_interval_of_map_holds_the_map_of_most_other_images_of_the_same_kind() -> None:

@@ -20,8 +20,8 @@ TOGETHER = (
     ("hue1", "hue2", "hue3", "hue4", "hue5", "hue6"),
     ("student", "hue2", "hue3", "hue4", "hue5", "hue6"),
 )
-# Linear RGB as it is seen without one of the three kinds of cones: Machado, Oliveira, Fernandes, "A Physiologically-based
-# Model for Simulation of Color Vision Deficiency", IEEE TVCG 15(6), 2009.
+# Linear RGB as it is seen without one of the three kinds of cones: Machado, Oliveira, Fernandes, "A
+# Physiologically-based Model for Simulation of Color Vision Deficiency", IEEE TVCG 15(6), 2009.
 SEEN = {
     "all cones": np.eye(3),
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],

@@ -21,6 +21,8 @@ __all__ = ["write_data_page"]
 
 # Cases of a finding with pictures, further ones as lines, and images of one case.
 _PICTURED, _LINES, _IMAGES = 8, 200, 4
+# Classes whose rows stand in the page as they are; the page's script makes rows of the others.
+_MOST_WRITTEN = 300
 # Words of the three levels: the heading, and what they mean.
 _LEVELS = {
     "error": ("Errors", "Training would stop at these, or its figures would be wrong without a word."),
@@ -76,6 +78,10 @@ def _describe(check: DataCheck) -> dict[str, Any]:
         if (found := check.of_level(level))
     ]
     name = Path(check.data).name or check.data
+    rows = [
+        [_readable(label), *(count(check.counts[split][k]) for split in check.counts)]
+        for k, label in enumerate(check.classes)
+    ]
     return {
         "title": f"The images of {_readable(name)}",
         "place": _readable(check.data),
@@ -84,10 +90,9 @@ def _describe(check: DataCheck) -> dict[str, Any]:
         "notes": [_readable(note) for note in check.notes],
         "groups": groups,
         "splits": list(check.counts),
-        "rows": [
-            (_readable(label), [count(check.counts[split][k]) for split in check.counts])
-            for k, label in enumerate(check.classes)
-        ],
+        "rows": rows[:_MOST_WRITTEN],
+        "rest": [{"cells": row} for row in rows[_MOST_WRITTEN:]],
+        "class_count": len(rows),
         "total_name": check.total_name,
         "totals": [count(sum(counts)) for counts in check.counts.values()],
         "samples": _list_samples(check),

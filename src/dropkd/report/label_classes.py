@@ -11,49 +11,70 @@ import numpy as np
 
 from dropkd.report.cards import AnswerLine, Card, CardGroup
 from dropkd.report.label_sets import LabelSets, loss_of_rows
+from dropkd.report.rendering import show_unprintable
 from dropkd.report.run_record import RunRecord
 from dropkd.report.samples import embed_picture, pick_most
-from dropkd.report.wording import percent
+from dropkd.report.wording import count, percent
 from dropkd.statistics.arrays import BoolArray, FloatArray
 
-__all__ = ["LabelRow", "build_label_cards", "tabulate_labels"]
+__all__ = ["LabelRow", "LabelTable", "build_label_cards", "tabulate_labels"]
 
-_MOST_ROWS = 150
+# Rows that stand in the page as they are; of the others only the texts do, and the page's script makes rows of them.
+_MOST_WRITTEN = 150
 _NONE = "no label"
 
 
 @dataclass(frozen=True)
 class LabelRow:
-    """One label: the images that have it, and how well each network finds them."""
+    """A label as the table has it: the texts, one for each column, and its average precision."""
 
-    name: str
-    images: int
-    chance: str
+    cells: tuple[str, ...]
     precision: float
-    text: str
-    teacher: str
-    plain: str
-    found: str
-    named: str
+
+    def compress(self) -> dict[str, list[str] | list[float]]:
+        """Return what the page's script makes a row of: the texts, and the bar in percent, whose ends are not drawn."""
+        value = round(100 * self.precision, 1)
+        return {"cells": [show_unprintable(cell) for cell in self.cells], "bar": [value, value, value]}
 
 
-def tabulate_labels(run: RunRecord, split: str) -> tuple[list[LabelRow], int]:
-    """Return the labels, worst found first (at most 150), and how many there are with images."""
+@dataclass(frozen=True)
+class LabelTable:
+    """All labels that an image has, the worst found first.
+
+    Args:
+        columns: the headings; the first is the name, the fourth the average precision, which is drawn as a bar too.
+        rows: those that are written out.
+        rest: the others, see :meth:`LabelRow.compress`.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[LabelRow, ...]
+    rest: tuple[dict[str, list[str] | list[float]], ...]
+
+    @property
+    def total(self) -> int:
+        """Return how many labels there are."""
+        return len(self.rows) + len(self.rest)
+
+
+def tabulate_labels(run: RunRecord, split: str) -> LabelTable:
+    """Return the labels of a split that a run has answered."""
     answers = run.label_sets[split]
     precision = _read(run.metrics, "splits", split)
     teacher = _read(run.metrics, "teacher", "splits", split)
     plain = _read(run.baseline.metrics, "splits", split) if run.baseline else []
     counts = answers.target.sum(axis=0)
     known = [k for k in range(len(counts)) if counts[k] and k < len(precision) and precision[k] is not None]
-    order = sorted(known, key=lambda k: (precision[k], k))
-    rows = [
-        LabelRow(
-            run.class_name(k), int(counts[k]), percent(float(counts[k] / len(answers.target))), float(precision[k]),
-            percent(precision[k]), _write(teacher, k), _write(plain, k), *_count(answers, k),
-        )
-        for k in order[:_MOST_ROWS]
-    ]  # fmt: skip
-    return rows, len(order)
+    rows = []
+    for k in sorted(known, key=lambda k: (precision[k], k)):
+        chance = percent(float(counts[k] / len(answers.target)))
+        others = [_write(values, k) for values in (teacher, plain) if values]
+        cells = (run.class_name(k), count(int(counts[k])), chance, percent(precision[k]), *others, *_count(answers, k))
+        rows.append(LabelRow(cells, float(precision[k])))
+    headings = ["Label", "Images with it", "At random", "Average precision"]
+    headings += (["Teacher"] if teacher else []) + (["Alone"] if plain else []) + ["Recall at 0.5", "Precision at 0.5"]
+    written, rest = rows[:_MOST_WRITTEN], rows[_MOST_WRITTEN:]
+    return LabelTable(tuple(headings), tuple(written), tuple(row.compress() for row in rest))
 
 
 def build_label_cards(run: RunRecord, answers: LabelSets, each: int = 6) -> list[CardGroup]:

@@ -30,7 +30,7 @@ __all__ = ["write_run_report"]
 
 # What only pages of one class an image, or only those of several labels, have.
 _NOTHING_SHOWN: dict[str, Any] = {
-    "confusion": None, "pairs": [], "classes": None, "labels": [], "label_total": 0,
+    "confusion": None, "pairs": [], "classes": None, "labels": None,
 }  # fmt: skip
 _BEGINNINGS = {"True": "published weights", "False": "random weights"}
 
@@ -93,11 +93,9 @@ def _show_labels(run: RunRecord) -> dict[str, Any]:
     """Return the labels and the sample images where an image has several; there is no confusion of one for another."""
     places = [run.split or "test", "test", "val", *run.label_sets]
     split = next((s for s in places if s in run.label_sets), None)
-    labels, total = tabulate_labels(run, split) if split else ([], 0)
     return {
         "split_name": SPLIT_NAMES.get(split or "", split),
-        "labels": labels,
-        "label_total": total,
+        "labels": tabulate_labels(run, split) if split else None,
         "groups": build_label_cards(run, run.label_sets[split]) if split else [],
     }
 
