@@ -40,6 +40,9 @@ class Recipe:
     each: int = 16  # test images of a class, at most 200
     classes: tuple[str, ...] = CLASSES
     start: str = "2025-03-09T10:15:00+00:00"
+    student: tuple[str, int, int] = ("cifar_resnet8", 78_330, 12_800_000)  # its name, parameters and multiply-adds
+    teacher_macs: int = 8_000_000
+    options: tuple[tuple[str, float], ...] = ()  # of the method
 
 
 def write_images(root: Path, classes: tuple[str, ...] = CLASSES, each: int = 16) -> Path:
@@ -85,7 +88,8 @@ def _answer(recipe: Recipe, split: str) -> dict[str, np.ndarray]:
     target = np.repeat(np.arange(size), recipe.each)
     shared = np.random.default_rng(1 if split == "test" else 2).normal(size=(images, size))
     found = {"target": target}
-    own = sum(map(ord, recipe.method)) * 1000 + recipe.seed
+    told = recipe.method + "".join(f"{name} {value}" for name, value in recipe.options)
+    own = sum(map(ord, told)) * 1000 + recipe.seed
     for network, skill, key in (("student", recipe.skill, own), ("teacher", recipe.teacher_skill, 7)):
         noise = 1.15 * shared + 0.8 * np.random.default_rng(key).normal(size=(images, size))
         logits = 1.4 * (skill * likeness[target] + noise)
@@ -113,7 +117,8 @@ def _metrics(recipe: Recipe, answers: dict[str, Any], baseline: bool) -> dict[st
         "source": "runs/teacher",
         "name": "cct_2_3x2",
         "parameters": 282_314,
-        "macs": 8_000_000,
+        "macs": recipe.teacher_macs,
+        "bytes": 1_129_256,
         "splits": {s: _figures(a, "teacher", False) for s, a in answers.items()},
     }
     return {
@@ -126,9 +131,10 @@ def _metrics(recipe: Recipe, answers: dict[str, Any], baseline: bool) -> dict[st
         "selected": {"epoch": recipe.epochs - 3, "by": "val accuracy"},
         "teacher": teacher if taught else None,
         "student": {
-            "name": "cifar_resnet8",
-            "parameters": 78_330,
-            "macs": 12_800_000,
+            "name": recipe.student[0],
+            "parameters": recipe.student[1],
+            "macs": recipe.student[2],
+            "bytes": 4 * recipe.student[1],
             "initial_weights_sha256": hashlib.sha256(str(recipe.seed).encode()).hexdigest(),
             "pretrained": False,
         },
@@ -213,9 +219,10 @@ def _table(recipe: Recipe, answers: dict[str, Any]) -> pa.Table:
 
 def _config(recipe: Recipe, data: Path, baseline: bool) -> dict[str, Any]:
     options = {"feature_rate_teacher": 0.5, "feature_rate_student": 0.5} if recipe.method == "dropkd" else {}
+    options |= dict(recipe.options)
     return {
         "data": {"path": str(data), "image_size": 28, "augmentation": "crop-flip", "flip": True, "workers": 0},
-        "student": {"name": "cifar_resnet8", "pretrained": False, "options": {}},
+        "student": {"name": recipe.student[0], "pretrained": False, "options": {}},
         "teacher": None if recipe.method == "plain" else {"source": "runs/teacher", "map_modules": None},
         "method": {"name": recipe.method, "weights": TERMS[recipe.method], "warmup_epochs": 0.0, **options},
         "training": {"epochs": recipe.epochs, "batch_size": 64, "optimizer": "sgd", "lr": 0.1, "momentum": 0.9},

@@ -11,6 +11,8 @@ from dropkd.report.cards import name_absent
 from dropkd.report.comparison_charts import draw_accuracies, draw_validation
 from dropkd.report.comparison_tables import tabulate_groups, tabulate_runs
 from dropkd.report.contrast import contrast_groups
+from dropkd.report.cost_scatter import weigh_costs
+from dropkd.report.dropout_grid import draw_grids
 from dropkd.report.groups import Group, group_runs, measure_gain
 from dropkd.report.rendering import write_page
 from dropkd.report.run_record import RunRecord, read_run
@@ -79,6 +81,7 @@ def _describe_comparison(runs: Sequence[RunRecord], output: Path) -> dict[str, A
         "title": f"{_name_groups(groups)} compared", "split_name": SPLIT_NAMES[split], "run_count": len(runs),
         "standing": describe_standing(groups, gains, split), "dots": draw_accuracies(groups, split),
         "group_rows": tabulate_groups(groups, gains, split), "run_rows": tabulate_runs(groups, gains, split, output),
+        "trade_off": weigh_costs(groups, split), "grids": draw_grids(groups, split),
         "validation": draw_validation(groups), "cards": cards, "labels": [group.label for group in groups],
         "differences": [row for row in differing_settings(configs) if row[0] != "seed"],
         "commands": [(run.name, command) for run in ordered if (command := repeat_command(run))],

@@ -16,7 +16,7 @@ from dropkd.report.wording import decimal, percent, whole_percent
 from dropkd.statistics.arrays import Interval
 from dropkd.statistics.intervals import Spread, wilson_interval
 
-__all__ = ["draw_accuracies", "draw_validation"]
+__all__ = ["draw_accuracies", "draw_validation", "group_interval"]
 
 
 def draw_accuracies(groups: Sequence[Group], split: str) -> Chart | None:
@@ -26,9 +26,8 @@ def draw_accuracies(groups: Sequence[Group], split: str) -> Chart | None:
         spread = group.spread(split)
         if spread is not None:
             single = tuple(group.accuracies(split)) if spread.count > 1 else ()
-            dots.append(
-                Dot(group.label, group.look, spread.mean, _interval(group, spread, split), percent(spread.mean), single)
-            )
+            interval = group_interval(group, spread, split)
+            dots.append(Dot(group.label, group.look, spread.mean, interval, percent(spread.mean), single))
     several = any(len(group.accuracies(split)) > 1 for group in groups)
     note = "Whiskers: 95\u00a0% interval, from the number of images."
     if several:
@@ -78,7 +77,8 @@ def _mean_curve(curves: Sequence[Points]) -> Points:
     return [(x, math.fsum(ys) / len(ys)) for x, ys in sorted(values.items()) if len(ys) == len(curves)]
 
 
-def _interval(group: Group, spread: Spread, split: str) -> Interval | None:
+def group_interval(group: Group, spread: Spread, split: str) -> Interval | None:
+    """Return the 95 % interval of a group's accuracy: of the mean over seeds, or with one seed by the images."""
     if spread.interval is not None:
         return spread.interval
     if group.runs[0].is_multi_label:

@@ -11,10 +11,10 @@ from dropkd.report.run_record import RunRecord
 from dropkd.report.settings import differing_settings, setting_values
 from dropkd.statistics.intervals import Spread, mean_and_spread
 
-__all__ = ["Gain", "Group", "group_runs", "measure_gain"]
+__all__ = ["INCIDENTAL", "Gain", "Group", "group_runs", "measure_gain"]
 
 # Keys that change where or how fast a run is, not what it learns.
-_INCIDENTAL = frozenset(
+INCIDENTAL = frozenset(
     {"seed", "output", "device", "threads", "baseline", "loggers", "data.workers", "data.path", "teacher_check"}
 )
 # More than these do not fit a label.
@@ -107,7 +107,7 @@ def _find_reference(run: RunRecord, plain_runs: Sequence[RunRecord]) -> RunRecor
 
 def _identity(run: RunRecord) -> tuple[object, ...]:
     values = setting_values(run.config)
-    kept = tuple((key, value) for key, value in sorted(values.items()) if key not in _INCIDENTAL)
+    kept = tuple((key, value) for key, value in sorted(values.items()) if key not in INCIDENTAL)
     return (run.method, run.student_name, kept)
 
 
@@ -124,7 +124,7 @@ def _label_groups(firsts: Sequence[RunRecord]) -> list[str]:
 
 def _tell_apart(runs: Sequence[RunRecord]) -> list[str]:
     """Return, in as few settings as do, what sets each run apart: the student before the method before the rest."""
-    rows = [row for row in differing_settings([run.config for run in runs]) if row[0] not in _INCIDENTAL]
+    rows = [row for row in differing_settings([run.config for run in runs]) if row[0] not in INCIDENTAL]
     rows.sort(key=lambda row: (row[0] != "student.name", not row[0].startswith("method.")))
     told = [""] * len(runs)
     for key, values in rows[:_MOST_SETTINGS_NAMED]:

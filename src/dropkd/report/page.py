@@ -10,6 +10,7 @@ from dropkd.report.beside_teacher import describe_beside
 from dropkd.report.calibration import describe_calibration
 from dropkd.report.cards import build_cards, name_absent
 from dropkd.report.class_table import tabulate_classes
+from dropkd.report.cost import describe_cost, read_cost
 from dropkd.report.curves import draw_learning_curves, name_epoch_columns, tabulate_epochs
 from dropkd.report.figures import accuracy_dots, tabulate_figures
 from dropkd.report.label_classes import build_label_cards, tabulate_labels
@@ -53,11 +54,14 @@ def write_run_report(run_folder: Path) -> Path:
 def _describe_run(run: RunRecord) -> dict[str, Any]:
     split = _answered_split(run)
     shown = _NOTHING_SHOWN | (_show_labels(run) if run.is_multi_label else _show_classes(run, split))
+    _, cost_gap = read_cost(run)
     gaps = [*run.gaps, *name_absent(run, shown["groups"]), *_check_answers(run, split)]
+    gaps += [cost_gap] if cost_gap else []
     judged = run.split
     told = {
         "beside": describe_beside(run, judged) if judged else None,
         "calibration": describe_calibration(run, judged) if judged else None,
+        "cost": describe_cost(run),
         "curves": draw_learning_curves(run),
         "epochs": tabulate_epochs(run),
         "epoch_columns": name_epoch_columns(run),

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from dropkd.report.svg import Scale, element, even_ticks, join, number, text
 
-__all__ = ["LARGE", "SMALL", "Plane", "Size", "lay_plane"]
+__all__ = ["LARGE", "SMALL", "Plane", "Size", "lay_plane", "lay_plane_of"]
 
 # Room for the labels of the y axis, for the mark's word above, for the labels of the x axis and its name below.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 10.0, 20.0, 40.0
@@ -77,16 +77,38 @@ def lay_plane(
         write: writes a y for the axis.
         x_name: what x counts.
     """
-    up = even_ticks(min(ys), max(ys), size.y_steps)
     # A single epoch stands in the middle.
     pad = 0.0 if max(xs) > min(xs) else 0.5
-    x = Scale(min(xs) - pad, max(xs) + pad, _LEFT, size.width - _RIGHT)
+    across = [t for t in even_ticks(min(xs), max(xs), size.x_steps, whole=True) if min(xs) <= t <= max(xs)]
+    marks = [(value, f"{value:,.0f}") for value in across or [min(xs)]]
+    return lay_plane_of(size, (min(xs) - pad, max(xs) + pad), marks, ys, write, x_name)
+
+
+def lay_plane_of(
+    size: Size,
+    reach: tuple[float, float],
+    marks: Sequence[tuple[float, str]],
+    ys: Sequence[float],
+    write: Callable[[float], str],
+    x_name: str,
+) -> Plane:
+    """Return a plane with an x axis of the caller's own.
+
+    Args:
+        size: of the drawing.
+        reach: the smallest and the largest x.
+        marks: the values that the x axis names, and how.
+        ys: the y of each point, and of whatever else the plane must reach.
+        write: writes a y for the axis.
+        x_name: what x is.
+    """
+    up = even_ticks(min(ys), max(ys), size.y_steps)
+    x = Scale(*reach, _LEFT, size.width - _RIGHT)
     y = Scale(up[0], up[-1], size.height - _BOTTOM, _TOP)
     plane = Plane(size, x, y, Markup(""))
-    across = [t for t in even_ticks(min(xs), max(xs), size.x_steps, whole=True) if min(xs) <= t <= max(xs)]
     parts = [element("path", d=plane.across(y(v)), class_="grid") for v in up[1:]]
     parts += [text(_LEFT - 6, y(v) + 4, write(v), anchor="end") for v in up]
-    parts += [text(x(v), plane.floor + 16, f"{v:,.0f}", anchor="middle") for v in across or [min(xs)]]
+    parts += [text(x(v), plane.floor + 16, words, anchor="middle") for v, words in marks]
     parts.append(element("path", d=plane.across(plane.floor), class_="axis"))
     parts.append(text((x.start + x.end) / 2, size.height - 6, x_name, anchor="middle"))
     return Plane(size, x, y, join(parts))

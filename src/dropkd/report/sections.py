@@ -41,6 +41,7 @@ SECTIONS = (
     Section("samples", "Images", ("groups",)),
     Section("looks", "Where they look", ("looks",)),
     Section("layers", "Layers", ("similarity",)),
+    Section("cost", "Cost", ("cost",)),
     Section("configuration", "Configuration"),
     Section("repeat", "Repeat it"),
 )
