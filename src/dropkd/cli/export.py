@@ -23,7 +23,7 @@ def export(
         list[str] | None,
         typer.Option(
             "--to",
-            metavar="onnx|pt2|openvino|torchscript",
+            metavar="onnx|pt2|openvino|tflite|coreml|torchscript",
             help="Several are listed with commas. pt2 is PyTorch's own exported program. Default: onnx.",
             show_default=False,
         ),

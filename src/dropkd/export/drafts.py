@@ -81,7 +81,7 @@ def write_draft(kind: Format, prepared: Prepared, path: Path, options: FormatOpt
     parity = None if answer is None else check_parity(prepared.expected, answer, prepared.inputs, kind.name)
     description = path.with_name(path.name + ".json")
     said = {
-        **prepared.facts,
+        **kind.describe(prepared),
         "format": kind.name,
         "file": path.name,
         "parity": None if parity is None else {**asdict(parity), "split": prepared.split, "by": kind.runs_by},

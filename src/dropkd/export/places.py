@@ -59,7 +59,7 @@ def choose_places(kinds: Sequence[Format], output: str | Path | None, run: Path)
     one = kinds[0] if len(kinds) == 1 else None
     if output is not None and one is not None and target.name.endswith(one.suffix):
         places = [target]
-    elif target.is_dir() or (one is None and target.suffix == ""):
+    elif target.is_dir() or target.suffix == "":
         places = [target / f"student{kind.suffix}" for kind in kinds]
     elif one is None:
         raise ConfigError(

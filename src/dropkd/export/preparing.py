@@ -116,4 +116,5 @@ def prepare_student(
 def show_images(network: TappedNetwork, split: Split) -> Tensor:
     """Return the pixels (N, 3, H, W), uint8, that the network sees of a split's images in evaluation."""
     frames = torch.cat([batch.images for batch in frame_loader(network, split)])
-    return (network.preprocessing.show(frames, crop=True) * 255).round().to(torch.uint8)
+    # In memory as the shape says: loaders give images with the channels last, and exporters would write that down.
+    return (network.preprocessing.show(frames, crop=True) * 255).round().to(torch.uint8).contiguous()

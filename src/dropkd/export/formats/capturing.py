@@ -13,28 +13,47 @@ from torch.export import ExportedProgram
 from dropkd.errors import ModelError
 from dropkd.export.preparing import BATCH, Prepared
 
-__all__ = ["capture", "first_words", "name_layer"]
+__all__ = ["capture", "failing_layer", "first_words", "name_layer"]
 
 
-def capture(prepared: Prepared, *, free_batch: bool = True) -> ExportedProgram:
+def capture(prepared: Prepared, *, free_batch: bool = True, as_floats: bool = False) -> ExportedProgram:
     """Return the exported program of the module.
 
     Args:
         prepared: what is exported.
         free_batch: it takes any number of images; else one.
+        as_floats: what goes in are floating-point numbers, where the module takes bytes too.
 
     Raises:
         ModelError: PyTorch can't follow what a layer does, or the batch size is fixed by one; the layer is named.
     """
     shapes = ({0: torch.export.Dim(BATCH)},) if free_batch else None
     example = prepared.example if free_batch else prepared.example[:1]
+    with failing_layer(prepared):
+        program = torch.export.export(
+            prepared.module, (example.float() if as_floats else example,), dynamic_shapes=shapes
+        )
+    for node in program.graph.nodes:
+        # Where each line of Python lies on this machine is nobody's concern.
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+@contextmanager
+def failing_layer(prepared: Prepared) -> Iterator[None]:
+    """Name the layer that an exporter stumbles over while it runs the module.
+
+    Raises:
+        ModelError: it did.
+    """
     with _entered_layers(prepared.module) as entered:
         try:
-            return torch.export.export(prepared.module, (example,), dynamic_shapes=shapes)
+            yield
         except Exception as error:
-            where = f"the layer {entered[-1]}" if entered else "the model"
+            if not entered:
+                raise
             raise ModelError(
-                f"{prepared.spec.name!r} can't be captured as a graph: PyTorch can't follow {where} "
+                f"{prepared.spec.name!r} can't be captured as a graph: PyTorch can't follow the layer {entered[-1]} "
                 f"({type(error).__name__}: {first_words(error)}). An export needs a forward without Python code that "
                 "depends on the values or on the number of the images."
             ) from error

@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -54,17 +54,22 @@ class Format(ABC):
             ConfigError: a library is not installed, or an option is not this format's or out of range.
         """
         for library in self.libraries:
-            try:
-                import_module(library)
-            except ModuleNotFoundError as error:
+            if find_spec(library) is None:
                 raise ConfigError(
-                    f"Writing {self.name} needs {error.name!r}, which is not installed: "
-                    f"pip install 'dropkd[{self.extra}]'"
-                ) from error
+                    f"Writing {self.name} needs {library!r}, which is not installed: pip install 'dropkd[{self.extra}]'"
+                )
 
     def say_why_not_run(self) -> str | None:
         """Return why such a file can't be run on this machine, so not be compared either, or None where it can."""
         return None
+
+    def batch_of(self, prepared: Prepared) -> str:
+        """Return how many images the file takes at once; ``any`` for any number."""
+        return "any"
+
+    def describe(self, prepared: Prepared) -> dict[str, Any]:
+        """Return what is to stand in the file's metadata."""
+        return {**prepared.facts, "input": {**prepared.facts["input"], "batch": self.batch_of(prepared)}}
 
     @abstractmethod
     def write(self, prepared: Prepared, path: Path, options: FormatOptions) -> None:

@@ -58,7 +58,7 @@ class OnnxFile(Format):
                 f"ONNX opset {options.opset} lacks what {prepared.spec.name!r} needs; it can be written as "
                 f"{versions.get('')}."
             )
-        for key, value in texts_of(prepared.facts).items():
+        for key, value in texts_of(self.describe(prepared)).items():
             model.metadata_props.add(key=key, value=value)
         _forget_places(model)
         onnx.checker.check_model(model)

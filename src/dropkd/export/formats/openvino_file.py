@@ -34,7 +34,7 @@ class OpenVINOFile(Format):
             model = openvino.convert_model(program, input=[free])
         model.inputs[0].get_tensor().set_names({INPUT})
         model.outputs[0].get_tensor().set_names({OUTPUT})
-        for key, value in texts_of(prepared.facts).items():
+        for key, value in texts_of(self.describe(prepared)).items():
             model.set_rt_info(value, ["dropkd", key])
         openvino.save_model(model, path, compress_to_fp16=False)
 

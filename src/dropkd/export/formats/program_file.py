@@ -26,7 +26,7 @@ class ProgramFile(Format):
         """Write one archive with the weights in it."""
         program = capture(prepared)
         with held_back("torch.export"), path.open("wb") as file:
-            torch.export.save(program, file, extra_files={"dropkd.json": json.dumps(texts_of(prepared.facts))})
+            torch.export.save(program, file, extra_files={"dropkd.json": json.dumps(texts_of(self.describe(prepared)))})
 
     def open(self, path: Path) -> Answering:
         """Return what the program says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +30,11 @@ class TorchScriptFile(Format):
         """Write one archive with the weights in it, frozen: of the layers only what they compute is left."""
         with held_back("torch.jit"), torch.no_grad():
             traced = _jit.freeze(_jit.trace(prepared.module, prepared.example))
-            _jit.save(traced, str(path), _extra_files=texts_of(prepared.facts))
+            whole = path.with_name(f"whole-{path.name}")
+            _jit.save(traced, str(whole), _extra_files=texts_of(self.describe(prepared)))
+
+        _drop_places(whole, path)
+        whole.unlink()
 
     def open(self, path: Path) -> Answering:
         """Return what the module says."""
@@ -41,3 +46,11 @@ class TorchScriptFile(Format):
                 return cast("torch.Tensor", module(inputs))
 
         return answer
+
+
+def _drop_places(source: Path, target: Path) -> None:
+    """Copy the archive without its files for debuggers: they name where each line of Python lies on this machine."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
+        for entry in old.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                new.writestr(entry.filename, old.read(entry))
