@@ -29,6 +29,7 @@ NEED_TORCH = [
     "evaluate run",
     "predict run photo.jpg",
     "cka run",
+    "explain run",
     "export run",
     "data check photos",
     "methods",

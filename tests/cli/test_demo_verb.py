@@ -34,15 +34,16 @@ def test_the_demo_trains_three_times_and_compares(cli: Cli) -> None:
     code, out, err = cli("demo", "--epochs", 2)
     assert (code, err) == (0, "")
     commands = find_commands(out)
-    assert [command.split()[1] for command in commands] == ["distill", "distill", "report"]
+    assert [command.split()[1] for command in commands] == ["distill", "distill", "explain", "report"]
     assert all("--epochs 2" in command and "--seed 0" in command for command in commands[:2])
     assert "--baseline" in commands[0]
     assert {path.name for path in Path("demo-run").iterdir()} == {
         *("images", "teacher.safetensors", "kd", "dropkd", "report.html"),
     }
     assert "page     demo-run/report.html" in out
-    assert "3 of 3" in out
+    assert "4 of 4" in out
     assert Path("demo-run/kd/baseline/student.safetensors").is_file()
+    assert "Where they look" in Path("demo-run/dropkd/report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("small_demo")

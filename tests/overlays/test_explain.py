@@ -199,6 +199,7 @@ def test_other_images_of_the_same_classes_are_chosen_among_those_asked_about(
         ({"files": ["nowhere.png"]}, DataError, "No such image: 'nowhere.png'"),
         ({"files": ["x.png"], "split": "test"}, ConfigError, "not both"),
         ({"images": -1}, ConfigError, "images must be 0 or more"),
+        ({"images": 0, "compared": 0}, ConfigError, "nothing to ask about"),
         ({"device": "gpu"}, ConfigError, "unknown device 'gpu'"),
     ],
 )
@@ -208,6 +209,23 @@ def test_what_cannot_be_done_is_said(
     with pytest.raises(error, match=text):
         explain(run, **asked)  # type: ignore[arg-type]
     assert not (run.folder / "overlays").exists()
+
+
+def test_a_file_that_is_no_image_is_a_mistake_in_words(
+    run: dropkd.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "note.png").write_text("no image")
+    assert run_command_line(["explain", str(run.folder), "--image", str(tmp_path / "note.png")]) == 2
+    assert "not an image that can be recognised" in capsys.readouterr().err
+    assert not (run.folder / "overlays-files").exists()
+
+
+def test_no_image_shown_leaves_the_figures(run: dropkd.Run) -> None:
+    found = explain(run, images=0, compared=6)
+    assert found.groups == ()
+    assert found.agreement is not None
+    page = (run.folder / "overlays/overlays.json").read_text(encoding="utf-8")
+    assert '"groups": []' in page
 
 
 def test_a_folder_of_something_else_is_not_replaced(run: dropkd.Run, tmp_path: Path) -> None:

@@ -34,7 +34,11 @@ def demo(
 
     plan = plan_demo(output_folder, epochs=epochs, seed=seed)
     lay_out_demo(plan)
-    output.print("Three commands: the same student alone, by KD and by DropKD, with the same budget.\n")
+    output.print(
+        "Four commands: the same student alone, by KD and by DropKD, with the same budget; where it and its teacher "
+        "look; and all runs on one page.\n",
+        soft_wrap=True,
+    )
     for command in plan.commands:
         output.print(f"  {_write_out(command)}", markup=False, soft_wrap=True)
     for number, command in enumerate(plan.commands, start=1):

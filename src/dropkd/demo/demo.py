@@ -62,6 +62,7 @@ def plan_demo(folder: Path, *, epochs: int, seed: int) -> DemoPlan:
     commands = (
         distil("kd", kd, *_TUNED, "--baseline"),
         distil("dropkd", dropkd),
+        ("explain", str(dropkd)),
         ("report", *map(str, runs), "--output", str(page)),
     )
     return DemoPlan(folder, images, teacher, commands, runs, page)

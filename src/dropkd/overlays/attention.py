@@ -54,7 +54,9 @@ def attention_maps(network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
         flow = (0.5 * layer + 0.5 * torch.eye(size, device=layer.device)) @ flow
     height, width = find_grid(size, network.spec.image_size)
     prefix = size - height * width
-    row = flow[:, 0] if prefix else flow.mean(1)
+    # timm's transformers say it where they have a class token and yet read the mean.
+    reads_mean = not prefix or getattr(network.model, "global_pool", None) == "avg"
+    row = flow[:, prefix:].mean(1) if reads_mean else flow[:, 0]
     return row[:, prefix:].reshape(len(images), height, width), answer.logits
 
 

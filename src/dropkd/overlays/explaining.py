@@ -75,6 +75,8 @@ def explain(
     for name, count in (("images", images), ("compared", compared)):
         if count < 0:
             raise ConfigError(f"{name} must be 0 or more, got {count}.")
+    if not images and not compared and not files:
+        raise ConfigError("images and compared are both 0: there is nothing to ask about.")
     opened = run if isinstance(run, Run) else Run.open(run)
     student = opened.network()
     folder = place_of(opened.folder, output, bool(files))
