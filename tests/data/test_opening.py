@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -217,3 +218,16 @@ def test_a_fingerprint_does_not_depend_on_where_the_folder_lies(whole: Path) -> 
 def test_a_split_made_by_hand_is_read_for_its_fingerprint(whole: Path) -> None:
     split = open_data(whole).train
     assert Split("train", split.paths, split.targets, split.classes, whole).fingerprint() == split.fingerprint()
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_listing_leaves_the_garbage_collector_as_it_was(whole: Path, was_on: bool) -> None:
+    (gc.enable if was_on else gc.disable)()
+    try:
+        open_data(whole)
+        assert gc.isenabled() is was_on
+        with pytest.raises(DataError):
+            open_data(whole / "nowhere")
+        assert gc.isenabled() is was_on
+    finally:
+        gc.enable()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dropkd.data.arrow import list_tables
@@ -41,7 +43,10 @@ def find_images(source: Source, progress: Callable[[int, int], None] | None = No
         ConfigError: an option that this form does not have.
     """
     form = find_form(source)
-    return list_shards(source, progress) if form is list_shards else form(source)
+    if form is list_shards:
+        return list_shards(source, progress)
+    with _without_collecting():
+        return form(source)
 
 
 def find_form(source: Source) -> Callable[[Source], Listing]:
@@ -67,6 +72,18 @@ def list_plain_folder(source: Source) -> Listing:
     """
     source.check_options()
     return list_folder(source.path)
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Hold Python's collector of cycles back: it would go through all paths again and again as a list of them grows."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _is(is_form: Callable[[Path], bool], path: Path) -> bool:
