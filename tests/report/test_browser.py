@@ -103,6 +103,24 @@ def test_every_control_and_wide_table_is_reached_by_the_keyboard(browser: Browse
     page.close()
 
 
+def test_runs_of_a_comparison_are_sorted_by_each_heading_and_by_the_keyboard(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    page = browser.new_page()
+    page.goto(pages["comparison"].as_uri())
+    rows = page.locator("#runs-table tbody tr")
+    page.get_by_role("button", name="Time", exact=True).press("Enter")
+    seconds = [float(cell.get_attribute("data-value") or 0) for cell in rows.locator("td:last-child").all()]
+    assert seconds == sorted(seconds, reverse=True)
+    assert len(set(seconds)) > 1
+    page.get_by_role("button", name="Seed", exact=True).press("Enter")
+    assert rows.nth(0).locator("th").inner_text() == "kd again"
+    page.get_by_role("button", name="Points above plain, paired").press("Enter")
+    # The plain run has nothing above itself, and seed 1 has no plain run: what is missing comes last.
+    assert rows.locator("th").all_inner_texts()[2:] == ["plain", "kd again"]
+    page.close()
+
+
 def test_print_is_dark_on_white_and_opens_what_is_folded(browser: Browser, pages: dict[str, Path]) -> None:
     page = browser.new_page(viewport={"width": 720, "height": 1000}, color_scheme="dark")
     page.goto(pages["run"].as_uri())

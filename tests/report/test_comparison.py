@@ -145,3 +145,12 @@ def test_runs_on_uneven_classes_show_the_mean_recall_beside_the_accuracy(three: 
     for run in three:
         change_json(run / "metrics.json", imbalanced=True)
     assert len(re.findall(r"UAR \d+\.\d %", _show(three, tmp_path / "uneven.html"))) == 3
+
+
+def test_the_plain_run_of_one_run_serves_the_others_of_its_seed_and_student(tmp_path: Path, images: Path) -> None:
+    with_plain = build_run(tmp_path / "kd", images, Recipe(method="kd"), baseline=True)
+    other = build_run(tmp_path / "dropkd", images, Recipe())
+    text = Page(write_comparison([with_plain, other], tmp_path / "page.html")).text
+    assert "No finished run here trained the student" not in text
+    for method in ("kd", "dropkd"):
+        assert re.search(rf"{method} (helped|did harm|shows no clear gain|did not help):", text)

@@ -72,6 +72,7 @@ def _describe_comparison(runs: Sequence[RunRecord], output: Path) -> dict[str, A
     split = _common_split(runs)
     groups = group_runs(runs)
     plain_runs = [run for group in groups if group.is_plain for run in group.runs]
+    plain_runs += [run.baseline for run in runs if run.baseline is not None]
     gains = [measure_gain(group, plain_runs, split) for group in groups]
     cards = contrast_groups(groups, _choose_reference(groups), split)
     ordered = [run for group in groups for run in group.runs]

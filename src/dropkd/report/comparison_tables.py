@@ -49,7 +49,7 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run: who it is, its figures, and what it has above the plain run of its seed."""
+    """One run: who it is, its figures, what it has above the plain run of its seed, and its time (in seconds too)."""
 
     label: str
     look: str
@@ -61,6 +61,7 @@ class RunRow:
     validation: str
     main: Cell
     gain: Cell
+    time: str
     seconds: str
     status: str
 
@@ -105,7 +106,8 @@ def _describe_run(group: Group, run: RunRecord, gain: Difference | None, split: 
         validation=percent(run.score("val")),
         main=Cell(percent(accuracy), _small_print(run, split)),
         gain=_difference_cell(gain) if gain else Cell(""),
-        seconds=duration(run.figure("seconds")),
+        time=duration(run.figure("seconds")),
+        seconds="" if run.figure("seconds") is None else str(run.figure("seconds")),
         status=run.status,
     )
 
