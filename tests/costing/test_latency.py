@@ -114,6 +114,12 @@ def test_the_summary_is_numpys() -> None:
     assert found.p95 == np.quantile(times, 0.95, method="inverted_cdf")
 
 
+def test_a_median_is_sure_where_its_interval_is_a_tenth_of_it_or_less() -> None:
+    steady, wild = [1.0] * 20 + [1.05] * 20, [1.0] * 20 + [1.3] * 20
+    assert summarise_times(steady).is_sure
+    assert not summarise_times(wild).is_sure
+
+
 def test_no_time_is_no_measurement() -> None:
     with pytest.raises(ValueError, match="seconds must be above 0, got 0"):
         time_side_by_side({}, seconds=0)

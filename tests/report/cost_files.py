@@ -15,20 +15,29 @@ MACHINE = {
 
 
 def write_cost(
-    run: Path, seconds: float, *, teacher: float | None = None, notes: tuple[str, ...] = (), **machine: object
+    run: Path,
+    seconds: float,
+    *,
+    teacher: float | None = None,
+    notes: tuple[str, ...] = (),
+    width: float = 0.02,
+    **machine: object,
 ) -> None:
-    """Keep in a run folder that its student takes so many seconds for an image, and its teacher."""
+    """Keep in a run folder that its student takes so many seconds for an image, and its teacher; known to ``width``."""
     metrics = json.loads((run / "metrics.json").read_text())
-    networks = [_describe(run.name, "student", metrics["student"], seconds, notes)]
+    networks = [_describe(run.name, "student", metrics["student"], seconds, notes, width)]
     if teacher is not None:
-        networks.append(_describe("runs/teacher", "teacher", metrics["teacher"], teacher, ()))
+        networks.append(_describe("runs/teacher", "teacher", metrics["teacher"], teacher, (), width))
     CostRecord({**MACHINE, **machine}, tuple(networks)).write(run)
 
 
-def _describe(name: str, role: str, known: dict[str, int], seconds: float, notes: tuple[str, ...]) -> NetworkCost:
+def _describe(
+    name: str, role: str, known: dict[str, int], seconds: float, notes: tuple[str, ...], width: float
+) -> NetworkCost:
     parameters, macs = known["parameters"], known["macs"]
+    low, high = 1 - width / 2, 1 + width / 2
     timings = tuple(
-        Timing("torch", None, batch, 1, Latency(p50, 1.5 * p50, (0.99 * p50, 1.01 * p50), 40, True))
+        Timing("torch", None, batch, 1, Latency(p50, 1.5 * p50, (low * p50, high * p50), 40, True))
         for batch, p50 in ((1, seconds), (8, 6 * seconds))
     )
     memory = (Memory("torch", None, 1, 812_000_000, 800_000_000),)

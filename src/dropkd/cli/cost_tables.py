@@ -24,8 +24,8 @@ def print_record(record: CostRecord) -> None:
     if record.was_busy:
         _print_aside(
             "warning",
-            f"the machine was busy (load {machine['load']} on {machine['cores']} cores): networks took turns, so their "
-            "ratios hold, but on an idle machine the times are shorter.",
+            f"the machine was busy (load {machine['load']} on {machine['cores']} cores), which makes times longer, and "
+            "long calls more so than short ones: measure again when it is idle.",
         )
     for network in record:
         for note in network.notes:
@@ -107,6 +107,8 @@ def _compare_roles(record: CostRecord) -> list[str]:
     other = None if timing is None else teacher.find_timing("torch", timing.batch, timing.threads)
     if timing is None or other is None:
         return []
+    if not (timing.latency.is_sure and other.latency.is_sure):
+        return ["How much faster the student is than its teacher is not sure enough to be said: see the intervals."]
     ratio = other.latency.p50 / timing.latency.p50
     how = f"{ratio:.1f} times as fast as" if ratio >= 1 else f"{1 / ratio:.1f} times slower than"
     threads = f"{timing.threads} thread{'' if timing.threads == 1 else 's'}"

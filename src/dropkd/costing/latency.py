@@ -23,6 +23,7 @@ _MOST_CALLS_A_TURN = 50
 _FEWEST_CALLS = 30
 # The median is known well enough once its 95 % interval is this narrow, as a share of it.
 _NARROW = 0.02
+_SURE = 0.1
 # Normal quantile of a 95 % interval.
 _Z = 1.959964
 
@@ -44,6 +45,11 @@ class Latency:
     interval: tuple[float, float]
     calls: int
     settled: bool
+
+    @property
+    def is_sure(self) -> bool:
+        """Tell whether the median is known to 10 %, as a ratio of two needs it."""
+        return self.interval[1] - self.interval[0] <= _SURE * self.p50
 
 
 @dataclass

@@ -55,7 +55,7 @@ def measure_costs(
 ) -> CostRecord:
     """Measure what networks cost on this machine, and keep it as ``cost.json`` in each run folder among them.
 
-    All networks are timed in turns, so that whatever else the machine does is unfair to none. Reading and resizing
+    All networks are timed in turns, so that whatever else the machine does meets all of them. Reading and resizing
     images is not timed: a batch lies in memory.
 
     Args:

@@ -31,7 +31,8 @@ class CostRow:
 class TimeRow:
     """Times of one runtime, number of threads and batch size: of the student, of its teacher, their ratio, memory."""
 
-    how: str
+    runtime: str
+    setting: str
     student: tuple[str, str]
     teacher: tuple[str, str]
     ratio: str
@@ -143,17 +144,18 @@ def _say(run: RunRecord, student: NetworkCost | None, teacher: NetworkCost | Non
     words = []
     macs, theirs = _find_size(run, student, "student", "macs"), _find_size(run, teacher, "teacher", "macs")
     if macs and theirs:
-        words.append(
-            f"One image takes {write_size(macs)} multiply-adds, {_write_ratio(macs / theirs, ' of')} its teacher\u2019s."
-        )
+        share = _write_ratio(macs / theirs, " of")
+        words.append(f"One image takes {write_size(macs)} multiply-adds, {share} its teacher\u2019s.")
     timing, other = _find_pair(student, teacher)
     if timing is not None:
         how = f"{timing.runtime}, {plural(timing.threads, 'thread')}"
         said = f"A batch of {plural(timing.batch, 'image')} takes it {write_milliseconds(timing.latency.p50)} ({how})"
-        if other is not None:
+        if other is not None and timing.latency.is_sure and other.latency.is_sure:
             ratio = other.latency.p50 / timing.latency.p50
             word = f"{ratio:.1f} times as fast as its teacher"
             said += f", {word}" if ratio >= 1 else f", {1 / ratio:.1f} times slower than its teacher"
+        elif other is not None:
+            said += "; how that compares with its teacher was not measured surely enough to be said"
         words.append(said + ".")
     return words
 
@@ -174,12 +176,21 @@ def _describe_times(student: NetworkCost, teacher: NetworkCost | None, timing: T
     memory = student.find_memory(timing)
     named = f", {timing.file}" if timing.file not in (None, "student.onnx") else ""
     return TimeRow(
-        f"{timing.runtime}{named}, {plural(timing.threads, 'thread')}, {plural(timing.batch, 'image')}",
+        f"{timing.runtime}{named}",
+        f"{plural(timing.threads, 'thread')}, {plural(timing.batch, 'image')}",
         _write_latency(timing),
         _write_latency(other) if other else (_NOTHING, ""),
-        f"{other.latency.p50 / timing.latency.p50:.1f} times" if other else "",
+        _write_speed(timing, other),
         _NOTHING if memory is None else say_bytes(memory.peak - memory.libraries),
     )
+
+
+def _write_speed(timing: Timing, other: Timing | None) -> str:
+    """Write how many times as fast the student is; with a mark where one of the medians is not known to 10 %."""
+    if other is None:
+        return ""
+    sure = timing.latency.is_sure and other.latency.is_sure
+    return f"{'' if sure else '~'}{other.latency.p50 / timing.latency.p50:.1f}\u00a0times"
 
 
 def _write_latency(timing: Timing) -> tuple[str, str]:
@@ -194,7 +205,7 @@ def _describe_machine(record: CostRecord) -> str:
         "" if machine.get("device") in (None, "cpu") else f"computed on {machine['device']}",
         ", ".join(f"{name} {versions[name]}" for name in ("torch", "onnxruntime") if name in versions),
         f"measured {_write_time(machine.get('measured'))}",
-        "the machine was busy with other things, so times would be shorter on an idle one" if record.was_busy else "",
+        "the machine was busy with other things, which makes times longer" if record.was_busy else "",
     )
     return "; ".join(part for part in parts if part)
 

@@ -24,6 +24,10 @@ __all__ = ["TradeOff", "TradeRow", "weigh_costs"]
 
 _NOTHING = "\u2013"
 _MOST_NAMED = 5
+_BUSY = (
+    "The machine was busy with other things, which makes times longer, and long ones more so than short ones: measure "
+    "again when it is idle."
+)
 
 
 class _Setting(NamedTuple):
@@ -257,7 +261,7 @@ def _find_notes(
             "can be compared more surely."
         )
     if any(record.was_busy for record in used):
-        notes.append("The machine was busy with other things, so times would be shorter on an idle one.")
+        notes.append(_BUSY)
     if lacking:
         names = join_words([run.name for run in lacking[:_MOST_NAMED]])
         more = f" and {len(lacking) - _MOST_NAMED} more" if len(lacking) > _MOST_NAMED else ""
