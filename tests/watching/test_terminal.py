@@ -91,6 +91,9 @@ def test_a_group_is_a_table_of_its_runs(tmp_path: Path) -> None:
     assert "2/4" in rows["b"]
     assert rows["c"][1] == "waiting"
     assert "d: the teacher is not there" in shown
+    # It is the group that is resumed.
+    stopped = GroupWatch(tmp_path).look().members[1].run
+    assert f"`dropkd resume {tmp_path}` goes on with it" in stopped.words
 
 
 def test_of_many_runs_those_that_go_on_are_shown_and_the_rest_is_counted(tmp_path: Path) -> None:
@@ -134,7 +137,8 @@ def test_a_group_whose_process_is_between_two_runs_has_not_ended(tmp_path: Path)
     runs = {name: {"label": "student", "config": {}, "shares_cache": None} for name in "ab"}
     (tmp_path / "group.yaml").write_text(json.dumps({"group": 1, "runs": runs}))
     watch = GroupWatch(tmp_path)
-    assert watch.look().has_ended
+    view = watch.look()
+    assert view.has_ended
     with GroupFolder(tmp_path, ()).working():
         assert not watch.look().has_ended
     assert watch.look().has_ended

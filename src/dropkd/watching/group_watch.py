@@ -87,6 +87,7 @@ class GroupWatch:
         self._runs: dict[str, RunWatch] = {}
         self._listed: dict[str, str] = {}
         self._trouble = ""
+        self._is_listed = False
 
     def look(self) -> GroupView:
         """Return what is known of the runs now."""
@@ -95,7 +96,9 @@ class GroupWatch:
         self._list()
         members = []
         for name, label in self._listed.items():
-            run = self._runs.setdefault(name, RunWatch(self.root, name)).look()
+            if name not in self._runs:
+                self._runs[name] = RunWatch(self.root, name, group=self.root if self._is_listed else None)
+            run = self._runs[name].look()
             members.append(MemberView(name, label, run, self._find_failure(name, run)))
         return GroupView(self.root, tuple(members), self._trouble, is_held)
 
@@ -113,6 +116,7 @@ class GroupWatch:
         self._trouble = ""
         try:
             tree = parse_yaml(read_inside(self.root, _LIST).decode())
+            self._is_listed = True
             runs = {str(name): str((run or {}).get("label") or name) for name, run in tree["runs"].items()}
         except FileNotFoundError:
             self._listed = {name: name for name in list_runs(self.root)}

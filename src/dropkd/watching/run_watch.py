@@ -29,10 +29,11 @@ class RunWatch:
         root: the folder that may be read.
         names: of the folders from there to the run's, none where it is ``root`` itself.
         with_baseline: follow the plain run within it as well.
+        group: the folder of the group that it belongs to, if any.
     """
 
-    def __init__(self, root: Path, *names: str, with_baseline: bool = True) -> None:
-        self.root, self.names = root, names
+    def __init__(self, root: Path, *names: str, with_baseline: bool = True, group: Path | None = None) -> None:
+        self.root, self.names, self.group = root, names, group
         self.folder = Path(root, *names)
         self._tail = Tail(root, *names, "metrics.jsonl")
         self._config = _Kept(root, (*names, "config.yaml"), lambda text: parse_yaml(text.decode()))
@@ -71,7 +72,7 @@ class RunWatch:
         failure = next((str(e.get("reason")) for e in tail.events[-1:] if e.get("event") == "failure"), "")
         if not failure and baseline is not None and state is baseline.state:
             failure = baseline.failure
-        return RunView(record, state, tail.is_held, tail.quiet, (*told, *trouble), failure, baseline)
+        return RunView(record, state, tail.is_held, tail.quiet, (*told, *trouble), failure, baseline, self.group)
 
     def _find_config(self) -> Mapping[str, Any]:
         """Return the configuration as the log began with it, or as it lies there."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from dropkd.report.event_log import EventLog, Points
@@ -49,6 +50,7 @@ class RunView:
         noted: warnings that the run wrote down, and what of its files can't be read.
         failure: why it failed, empty where it did not.
         baseline: the plain run within it, None without one.
+        group: the folder of the group that it belongs to, by which it is resumed; None for a run of its own.
     """
 
     record: RunRecord
@@ -58,6 +60,7 @@ class RunView:
     noted: tuple[str, ...] = ()
     failure: str = ""
     baseline: RunView | None = None
+    group: Path | None = None
 
     @cached_property
     def recent(self) -> EventLog:
@@ -70,7 +73,7 @@ class RunView:
         """A sentence on the state; empty where there is nothing to add to it."""
         return say_state(
             self.state,
-            folder=shlex.quote(str(self.record.folder)),
+            folder=shlex.quote(str(self.group or self.record.folder)),
             quiet=self.quiet,
             failure=self.failure,
             is_sure=self.is_held is not None,
