@@ -77,6 +77,7 @@ def evaluate(
     opened = run if isinstance(run, Run) else Run.open(run)
     if kept:
         there = read_kept_answers(opened.folder / "predictions.parquet")
+        _check_own(opened, there)
         return {name: judge_kept(there[name]) for name in _choose(split, there)}
     judge = _Judge(opened, batch_size, choose_device(device), workers, mirrored, observer or Observer())
     images = opened.open_data(data)
@@ -162,6 +163,22 @@ def _refuse_together(kept: bool, task: str, wishes: Mapping[str, bool]) -> None:
         )
     if task == "compound" and asked:
         raise ConfigError(f"compound emotions are judged without {', '.join(asked)}.")
+
+
+def _check_own(opened: Run, there: Mapping[str, KeptAnswers]) -> None:
+    """Raise where the answers can't be those of the run, as where the file is another run's."""
+    classes, splits = opened.metrics.get("classes"), opened.metrics.get("splits", {})
+    for name, answers in there.items():
+        images, found = splits.get(name, {}).get("images", len(answers.paths)), len(answers.paths)
+        known = answers.student.probabilities.shape[1]
+        other = f"{found:,} images instead of {images:,}" if found != images else ""
+        if classes is not None and known != len(classes):
+            other = f"{known:,} classes instead of {len(classes):,}"
+        if other:
+            raise RunError(
+                f"predictions.parquet of {str(opened.folder)!r} holds the answers to other images than this run's "
+                f"{name} images: {other}. Ask the network, without --kept."
+            )
 
 
 def _choose(split: str | None, there: Mapping[str, Any]) -> list[str]:

@@ -79,6 +79,8 @@ def evaluate(
     from dropkd.cli.score_tables import print_compound_scores, print_scores
     from dropkd.engine.outcome import read_metrics
 
+    # Before anything is computed: it may be damaged.
+    classes = read_metrics(run).get("classes")
     with Progress(errors) as progress:
         scores = api.evaluate(
             run,
@@ -99,7 +101,7 @@ def evaluate(
     elif task == "compound":
         print_compound_scores(scores, title=str(run))
     else:
-        print_scores(scores, title=str(run), classes=read_metrics(run).get("classes"))
+        print_scores(scores, title=str(run), classes=classes)
 
 
 def predict(

@@ -71,9 +71,10 @@ def choose_split(runs: Sequence[RunRecord], split: str | None) -> str:
         if not silent:
             return str(name)
     told = f"the split {split!r}" if split is not None else "test or validation images"
+    why = next((gap for gap in silent[0].gaps if "predictions.parquet" in gap and silent[0].status == "finished"), "")
     raise RunError(
-        f"{str(silent[0].folder)!r} has no answers to {told} ({silent[0].status}). A run writes them when it ends; "
-        "leave it out, or finish it by `dropkd resume`."
+        f"{str(silent[0].folder)!r} has no answers to {told} ({silent[0].status}). "
+        + (why or "A run writes them when it ends; leave it out, or finish it by `dropkd resume`.")
     )
 
 

@@ -30,6 +30,7 @@ from dropkd.engine.relabelled import write_relabelled
 from dropkd.engine.selection import SCORE_NAMES, measure_selection_bonus
 from dropkd.engine.teacher_answers import answer_once
 from dropkd.engine.training import Training
+from dropkd.errors import RunError
 from dropkd.files import replacing, write_text
 from dropkd.metrics.network_cost import measure_network
 from dropkd.models import Network, count_parameters, load_weights, read_rounding
@@ -53,12 +54,25 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """Return the content of a run folder's ``metrics.json``; empty while the run goes on."""
+    """Return the content of a run folder's ``metrics.json``; empty while the run goes on.
+
+    Raises:
+        RunError: it is damaged.
+    """
     path = folder / "metrics.json"
     if not path.is_file():
         return {}
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunError(_say_damaged(path, folder, str(error))) from error
+    if not isinstance(content, dict):
+        raise RunError(_say_damaged(path, folder, f"it holds a {type(content).__name__}"))
     return content
+
+
+def _say_damaged(path: Path, folder: Path, reason: str) -> str:
+    return f"{str(path)!r} is damaged ({reason}). Delete it and have it written anew: dropkd resume {folder}"
 
 
 def describe_environment(job: Job) -> dict[str, Any]:

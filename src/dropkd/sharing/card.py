@@ -169,7 +169,8 @@ def make_card(
 
 def _read_finished(run: Run) -> RunRecord:
     record = read_run(run.folder)
-    if record.status != "finished":
+    # The record passes over a damaged file; here it is the one that counts.
+    if not run.is_finished:
         raise RunError(
             f"The run {str(run.folder)!r} has not finished, so there are no final figures to tell of. "
             f"Go on with: dropkd resume {run.folder}"
