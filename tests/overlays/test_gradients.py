@@ -68,6 +68,32 @@ def test_both_are_the_same_where_a_mean_over_the_positions_follows(network: Tapp
     torch.testing.assert_close(one, other)
 
 
+class FlatNet(nn.Module):
+    """A convolution and a linear layer with a weight of its own for each position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 5, 4, stride=4)
+        self.act = nn.ReLU()
+        self.head = nn.Linear(5 * 16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.act(self.body(x)).flatten(1))
+        return logits
+
+
+def test_they_differ_where_each_position_has_a_weight_of_its_own(images: Tensor) -> None:
+    torch.manual_seed(2)
+    network = wrap(FlatNet()).requires_grad_(False)
+    place, asked = find_place(network, images), torch.tensor([0, 1, 2])
+    features = network.model.act(network.model.body(images))
+    weight = network.model.head.weight[asked].view(3, 5, 4, 4)
+    cam, hires = (gradient_maps(network, images, asked, place, averaged=a)[0] for a in (True, False))
+    torch.testing.assert_close(cam, (features * weight.mean((2, 3), keepdim=True)).sum(1).relu())
+    torch.testing.assert_close(hires, (features * weight).sum(1).relu())
+    assert not torch.allclose(cam, hires, atol=1e-3)
+
+
 def test_rows_of_a_batch_do_not_touch_each_other(network: TappedNetwork, images: Tensor) -> None:
     place, asked = find_place(network, images), torch.tensor([0, 1, 2])
     together = gradient_maps(network, images, asked, place, averaged=True)[0]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
 from dropkd.errors import ModelError
-from dropkd.models import build_network, wrap_callable
+from dropkd.models import Network, build_network, wrap_callable, wrap_model
 from dropkd.overlays.attention import attention_maps, has_attention
 from dropkd.overlays.occlusion import occlusion_maps
 
@@ -58,10 +59,14 @@ def test_attention_is_multiplied_through_the_layers_as_by_hand(name: str) -> Non
     images = torch.rand(2, 3, size, size)
     found, logits = attention_maps(network, images)
     assert torch.equal(logits, network.logits(images))
+    flow = _flow_by_hand(network, images)
+    row = flow.mean(1) if name.startswith("cct") else flow[:, 0, 1:]
+    torch.testing.assert_close(found.flatten(1), row, rtol=1e-4, atol=1e-6)
+
+
+def _flow_by_hand(network: Network, images: Tensor) -> Tensor:
     weights: list[Tensor] = []
-    attentions = [
-        m for m in network.model.modules() if type(m).__name__ in ("Attention", "_Attention", "SelfAttention")
-    ]
+    attentions = [m for m in network.model.modules() if type(m).__name__ in ("Attention", "_Attention")]
     handles = [m.register_forward_pre_hook(lambda m, a: weights.append(_weights_by_hand(m, a[0]))) for m in attentions]
     with torch.no_grad():
         network.logits(images)
@@ -71,8 +76,7 @@ def test_attention_is_multiplied_through_the_layers_as_by_hand(name: str) -> Non
     flow = torch.eye(weights[0].shape[-1])
     for layer in weights:
         flow = ((layer + torch.eye(layer.shape[-1])) / 2) @ flow
-    row = flow.mean(1) if name.startswith("cct") else flow[:, 0, 1:]
-    torch.testing.assert_close(found.flatten(1), row, rtol=1e-4, atol=1e-6)
+    return flow
 
 
 def _weights_by_hand(attention: nn.Module, tokens: Tensor) -> Tensor:
@@ -80,6 +84,18 @@ def _weights_by_hand(attention: nn.Module, tokens: Tensor) -> Tensor:
     heads = attention.num_heads if hasattr(attention, "num_heads") else attention.heads
     query, key, _ = attention.qkv(tokens).reshape(rows, count, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
     return ((query / (width // heads) ** 0.5) @ key.transpose(-2, -1)).softmax(-1).mean(1)
+
+
+def test_a_transformer_that_reads_the_mean_beside_a_class_token_is_followed_from_the_mean() -> None:
+    model = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=3, global_pool="avg")
+    for block in model.blocks:
+        # With its first weights each token attends to all alike.
+        block.attn.qkv.weight.data *= 20
+    network, images = wrap_model(model).eval(), torch.rand(2, 3, 64, 64)
+    found, _ = attention_maps(network, images)
+    expected = _flow_by_hand(network, images)[:, 1:, 1:].mean(1)
+    torch.testing.assert_close(found.flatten(1), expected, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(found.flatten(1), _flow_by_hand(network, images)[:, 0, 1:], rtol=1e-3, atol=0)
 
 
 def test_the_attention_of_torchs_own_layers_is_seen() -> None:
