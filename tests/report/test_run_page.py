@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from dropkd.errors import RunError
@@ -203,3 +204,10 @@ def test_the_contents_lead_to_each_section_and_no_other(run: Path) -> None:
     sections = re.findall(r'<section id="([^"]+)" aria-labelledby="\1-title">', source)
     assert re.findall(r'href="#([^"]+)"', contents) == sections
     assert len(sections) >= 7
+
+
+def test_labels_that_both_networks_contradict_alike_are_pointed_out(run: Path) -> None:
+    rows = [row for row in pq.read_table(run / "predictions.parquet").to_pylist() if row["split"] == "test"]
+    doubted = sum(row["target"] != row["prediction"] == row["teacher_prediction"] for row in rows)
+    assert doubted > 1
+    assert f"for {doubted} images both name the same class, so the label itself may be wrong" in _show(run)

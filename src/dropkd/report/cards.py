@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from dropkd.report.predictions import Answers, Predictions
 from dropkd.report.run_record import RunRecord
-from dropkd.report.samples import Picture, choose_samples, embed_picture
+from dropkd.report.samples import WORST, Picture, choose_samples, embed_picture
 from dropkd.report.wording import percent, plural
 
 __all__ = ["AnswerLine", "Card", "CardGroup", "build_cards", "name_absent", "read_answer"]
@@ -49,11 +51,24 @@ def build_cards(run: RunRecord, answers: Predictions) -> list[CardGroup]:
     """Return the sample images of a run, kinds without an image left out."""
     student = answers.student
     chosen = choose_samples(answers.student_right, answers.teacher_right, student.confidence, student.truth)
-    return [
+    groups = [
         CardGroup(g.title, g.text, g.total, tuple(_build_card(run, answers, row) for row in g.rows))
         for g in chosen
         if g.rows
     ]
+    doubt = _doubt_labels(answers)
+    return [replace(g, text=g.text + doubt) if g.title == WORST else g for g in groups]
+
+
+def _doubt_labels(answers: Predictions) -> str:
+    """Say of how many images both networks name the same other class: their labels are worth a look."""
+    if answers.teacher is None:
+        return ""
+    same = ~answers.student_right & np.equal(answers.student.prediction, answers.teacher.prediction)
+    number = int(np.count_nonzero(same))
+    return (
+        f"; for {plural(number, 'image')} both name the same class, so the label itself may be wrong" if number else ""
+    )
 
 
 def read_answer(who: str, look: str, answers: Answers, row: int, target: int, run: RunRecord) -> AnswerLine:

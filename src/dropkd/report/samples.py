@@ -17,8 +17,9 @@ from dropkd.statistics.arrays import BoolArray, FloatArray, IntArray
 if TYPE_CHECKING:
     from dropkd.data.pictures import ListedPictures
 
-__all__ = ["Picture", "SampleGroup", "choose_samples", "embed_picture", "pick_most"]
+__all__ = ["WORST", "Picture", "SampleGroup", "choose_samples", "embed_picture", "pick_most"]
 
+WORST = "Worst errors"
 # Longest side of an embedded picture; 24 of them as JPEG are some 200 KB.
 _LARGEST_SIDE = 160
 # Below this a picture is stored exactly (PNG) and enlarged without smoothing.
@@ -65,14 +66,14 @@ def choose_samples(
     if teacher_right is None:
         only_just = "right with the least confidence"
         return [
-            _choose("Worst errors", "wrong, and most sure of it", ~student_right, mistaken, 2 * each),
+            _choose(WORST, "wrong, and most sure of it", ~student_right, mistaken, 2 * each),
             _choose("Right, but only just", only_just, student_right, -sure, each),
         ]
     both = "both wrong; the student\u2019s surest mistakes first"
     lost = "what was not passed on; the student\u2019s surest mistakes first"
     won = "where the student is better; its surest answers first"
     return [
-        _choose("Worst errors", both, ~student_right & ~teacher_right, mistaken, each),
+        _choose(WORST, both, ~student_right & ~teacher_right, mistaken, each),
         _choose("Teacher right, student wrong", lost, teacher_right & ~student_right, mistaken, each),
         _choose("Student right, teacher wrong", won, student_right & ~teacher_right, sure, each),
     ]
