@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 import dropkd
 from dropkd.cli import run_command_line
 from dropkd.errors import ConfigError, ModelError, RunError
-from dropkd.export import export_formats
+from dropkd.export import FORMATS, export_formats
+from dropkd.export.formats.capturing import capture
+from dropkd.export.preparing import prepare_student
 
 
 def run_export(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
@@ -75,7 +78,7 @@ def test_an_operator_that_onnx_lacks_is_named_with_its_layer(clothes: Path, tmp_
     out = tmp_path / "out"
     with pytest.raises(ModelError, match=r"no operator for 'prims.bessel_j0' in the layer '1\.1' \(Bessel\)"):
         dropkd.export_run(run, output=out / "student.onnx", model=small_model(Bessel()))
-    assert list(out.iterdir()) == []
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("to", ["onnx", "pt2"])
@@ -161,3 +164,34 @@ def test_class_names_of_any_kind_come_through_every_format(clothes: Path, tmp_pa
         described = json.loads(one.description.read_text(encoding="utf-8"))
         assert tuple(described["classes"]) == run.classes
         assert set(described["classes"]) == set(odd)
+
+
+def test_the_help_names_every_format(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    code, shown = run_export(capsys, "--help")
+    assert code == 0
+    assert "|".join(FORMATS) in shown
+
+
+def test_formats_are_listed_with_commas_or_one_by_one(
+    distilled_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    code, shown = run_export(capsys, distilled_run, "--to", "pt2, torchscript", "--to", "pt2", "-o", out)
+    assert code == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "student.pt", "student.pt.json", "student.pt2", "student.pt2.json"
+    ]  # fmt: skip
+    assert shown.count("Same class as the network") == 2
+    assert "PyTorch calls TorchScript deprecated" in shown
+    code, shown = run_export(capsys, distilled_run, "--to", "pt2,onxx", "-o", tmp_path / "other")
+    assert code == 2
+    assert "unknown format 'onxx'" in shown
+    assert not (tmp_path / "other").exists()
+
+
+def test_one_image_to_compare_on_leaves_the_batch_size_free_too(distilled_run: Path) -> None:
+    prepared = prepare_student(distilled_run)
+    alone = replace(prepared, inputs=prepared.inputs[:1])
+    program = capture(alone).module()
+    torch.testing.assert_close(program(prepared.inputs), prepared.expected, atol=1e-4, rtol=1e-4)

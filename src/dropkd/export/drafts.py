@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from dropkd.export.formats import Format, FormatOptions
 from dropkd.export.formats.capturing import first_words
 from dropkd.export.parity import Parity, check_parity
 from dropkd.export.preparing import Prepared
-from dropkd.files import explained
+from dropkd.files import explained, writable_folder
 from dropkd.models import count_parameters
 
 __all__ = ["Export", "draft_folder", "put_in_place", "write_draft"]
@@ -55,9 +55,21 @@ class Export:
 
 @contextmanager
 def draft_folder(beside: Path) -> Iterator[Path]:
-    """Give a folder on the same disk that is gone afterwards."""
-    with explained(beside), tempfile.TemporaryDirectory(dir=beside, prefix=".export-") as folder:
-        yield Path(folder)
+    """Give a folder in ``beside`` that is gone afterwards; ``beside`` too, where it is new and the work fails.
+
+    Raises:
+        RunError: nothing can be written there.
+    """
+    is_new = not beside.exists()
+    try:
+        writable_folder(beside)
+        with explained(beside), tempfile.TemporaryDirectory(dir=beside, prefix=".export-") as folder:
+            yield Path(folder)
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                beside.rmdir()
+        raise
 
 
 def write_draft(kind: Format, prepared: Prepared, path: Path, options: FormatOptions) -> Export:

@@ -11,7 +11,6 @@ from dropkd.export.drafts import Export, draft_folder, put_in_place, write_draft
 from dropkd.export.formats import FORMATS, FormatOptions
 from dropkd.export.places import check_formats, choose_places
 from dropkd.export.preparing import prepare_student
-from dropkd.files import writable_folder
 from dropkd.run import Run
 
 __all__ = ["FORMATS", "Export", "export_formats", "export_run"]
@@ -56,7 +55,7 @@ def export_formats(
     prepared = prepare_student(
         opened, preprocessing=preprocessing, fuse=fuse, model=model, licence=licence, unfinished=unfinished
     )
-    folder = writable_folder(places[0].parent)
+    folder = places[0].parent
     # Written and checked elsewhere, so that a file that fails is never in its place.
     with draft_folder(folder) as workshop:
         drafts = [

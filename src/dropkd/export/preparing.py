@@ -58,7 +58,7 @@ class Prepared:
     @property
     def example(self) -> Tensor:
         """Two images, as an exporter wants them: from one it would take the batch size to be always 1."""
-        return self.inputs[:2]
+        return self.inputs[:2] if len(self.inputs) > 1 else self.inputs.repeat(2, 1, 1, 1)
 
     @property
     def fused(self) -> int:
