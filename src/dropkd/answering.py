@@ -19,7 +19,7 @@ from dropkd.errors import DataError
 from dropkd.models.network import Network
 from dropkd.prediction import Prediction, find_files, rank_classes
 
-__all__ = ["frame_loader", "predict_images"]
+__all__ = ["frame_loader", "gather_images", "predict_images"]
 
 
 def predict_images(
@@ -42,7 +42,7 @@ def predict_images(
     Raises:
         DataError: there are none, or a file is missing or can't be read as an image.
     """
-    split = _gather(images)
+    split = gather_images(images)
     names = network.spec.classes or tuple(str(k) for k in range(network.shapes.logits))
     answers = answer_split(network, frame_loader(network, split, batch_size=batch_size), torch.device(device))
     several = network.spec.multi_label
@@ -84,7 +84,12 @@ class _GivenStore:
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
-def _gather(images: Sequence[str | Path | Image.Image]) -> Split:
+def gather_images(images: Sequence[str | Path | Image.Image]) -> Split:
+    """Return image files, and images that Pillow has opened, as a split that can be shown to a network.
+
+    Raises:
+        DataError: there are none, or a file is missing.
+    """
     if isinstance(images, (str, Path, Image.Image)):
         images = [images]
     if not len(images):

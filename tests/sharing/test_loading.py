@@ -141,7 +141,9 @@ def test_timm_builds_each_kind_of_network_with_its_size_crop_and_classes(
     model = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
     assert tuple(model.pretrained_cfg["label_names"]) == names
     config = timm.data.resolve_model_data_config(model)
-    assert (config["input_size"], config["crop_pct"]) == ((3, *size), 0.8)
+    assert config["input_size"] == (3, *size)
+    # 32 or 48 of 40 or 60: timm's frame is as large as dropkd's.
+    assert int(size[0] / config["crop_pct"]) == size[0] / 0.8
     assert tuple(config["mean"]) == network.spec.mean
     images = torch.rand(2, 3, *size)
     with torch.no_grad():

@@ -129,7 +129,7 @@ def _print_package(package: Package, repository: str, *, written: bool) -> None:
     from dropkd.cli.tables import add_row, make_table
     from dropkd.files import say_bytes
 
-    table = make_table("written" if written else f"sent to {repository}", "size", "what it is")
+    table = make_table("written" if written else f"sent to {repository}", "size", "what it is", figures=False)
     for file in package.files:
         add_row(table, file.name, say_bytes(file.bytes), file.holds)
     output.print(table)

@@ -49,12 +49,13 @@ def open_repository(text: str, find_library: FindLibrary) -> tuple[Library, str,
         text = f" It is one of OpenCLIP: 'clip:{text}' makes a zero-shot teacher of it." if clip is not None else ""
         raise ModelError(f"{files.explain_absence(_CONFIG)}{text}")
     config = read_json(path)
+    # First: what dropkd wrote itself is more exact than what it wrote for timm beside that.
+    if PUSHED in config:
+        return open_pushed(files, config, find_library)
     if "architecture" in config:
         return _open_timm(files, config)
     if "model_type" in config:
         return _open_transformers(files, config, path.parent)
-    if PUSHED in config:
-        return open_pushed(files, config, find_library)
     raise ModelError(
         f"{str(path)!r} is of no kind that is known: it has neither 'architecture' (timm) nor 'model_type' "
         f"(transformers) nor {PUSHED!r}, but {', '.join(list(config)[:10]) or 'nothing'}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from timm.models._hub import save_config_for_hf
 from torch import nn
 
 import dropkd
+from dropkd.engine.plan import evaluation_frame
 from dropkd.models.names import find_library
 from dropkd.models.pushed import PUSHED
 from dropkd.models.spec import ModelSpec
@@ -49,7 +51,7 @@ def describe_repository(spec: ModelSpec, model: nn.Module | None, licence: Licen
         "std": list(spec.std),
         # What the student was judged on is resized so, whatever its first weights were trained with.
         "interpolation": "bilinear",
-        "crop_pct": spec.crop_fraction,
+        "crop_pct": _crop_share(spec),
         "crop_mode": "center",
         "num_classes": spec.num_classes,
     }
@@ -62,6 +64,16 @@ def describe_repository(spec: ModelSpec, model: nn.Module | None, licence: Licen
     config["pretrained_cfg"] = {**written, **trained, **stated, "tag": "dropkd"}
     labels = {} if spec.classes is None else {"label_names": list(spec.classes)}
     return {**config, **labels, **own}
+
+
+def _crop_share(spec: ModelSpec) -> float:
+    """Return the share by which timm comes to the frame that the student was judged on.
+
+    timm rounds the frame down where dropkd rounds it up, so the share is that of the frame itself, rounded down.
+    """
+    side = spec.image_size[0]
+    frame = evaluation_frame(spec.image_size, spec.crop_fraction)[0]
+    return math.floor(side / frame * 1e6) / 1e6
 
 
 def timm_architecture(spec: ModelSpec) -> str | None:
