@@ -23,8 +23,9 @@ def export(
         list[str] | None,
         typer.Option(
             "--to",
-            metavar="onnx|pt2|openvino|tflite|coreml|torchscript",
-            help="Several are listed with commas. pt2 is PyTorch's own exported program. Default: onnx.",
+            metavar="onnx|pt2|openvino|tflite|coreml|torchscript|web",
+            help="Several are listed with commas. pt2 is PyTorch's own exported program, web a folder with a page that "
+            "runs the student in a browser. Default: onnx.",
             show_default=False,
         ),
     ] = None,
@@ -56,6 +57,10 @@ def export(
         bool,
         typer.Option("--unchecked", help="Write formats too that can't be run, so not be compared, on this machine."),
     ] = False,
+    samples: Annotated[
+        int,
+        typer.Option("--samples", metavar="N", min=0, max=24, help="Images of the run's data on the page of --to web."),
+    ] = 6,
     int8: whole.Int8Flag = False,
     calibration: whole.Calibration = None,
     calibration_images: whole.CalibrationImages = None,
@@ -74,6 +79,7 @@ def export(
       dropkd export runs/first
       dropkd export runs/first --to onnx,openvino --output exported
       dropkd export runs/first --to pt2 --output student.pt2
+      dropkd export runs/first --to web --output try-it --samples 0
       dropkd export runs/first --preprocessing --licence Apache-2.0
       dropkd export runs/first --int8 --max-drop 0.5
     """
@@ -94,7 +100,7 @@ def export(
     with output.status("Exporting ..."):
         written = export_formats(
             run, names, output=output_file, preprocessing=preprocessing, fuse=fuse, licence=licence,
-            unfinished=unfinished, unchecked=unchecked, opset=opset,
+            unfinished=unfinished, unchecked=unchecked, opset=opset, samples=samples,
         )  # fmt: skip
     for number, one in enumerate(written):
         if number:

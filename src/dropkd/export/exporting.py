@@ -28,6 +28,7 @@ def export_formats(
     unfinished: bool = False,
     unchecked: bool = False,
     opset: int | None = None,
+    samples: int = 6,
 ) -> list[Export]:
     """Write a run's selected student in several formats: all of them, or none where one fails.
 
@@ -42,13 +43,14 @@ def export_formats(
         unfinished: export the best student so far of a run that is not at its end.
         unchecked: write formats that can't be run on this machine too, though nobody has compared their answers.
         opset: version of ONNX's operators; None: the exporter's own.
+        samples: how many images of the run's data are put on a web page, for its visitors to try.
 
     Raises:
         ConfigError: an unknown format, or a library that it needs is not installed.
         RunError: the run has no student yet or is not finished, or a file can't be written.
         ModelError: the student can't be exported, or a file answers otherwise than the network.
     """
-    options = FormatOptions(opset)
+    options = FormatOptions(opset, samples)
     kinds = check_formats(to, options, unchecked=unchecked)
     opened = run if isinstance(run, Run) else Run.open(run)
     places = choose_places(kinds, output, opened.folder)
@@ -77,6 +79,7 @@ def export_run(
     unfinished: bool = False,
     unchecked: bool = False,
     opset: int | None = None,
+    samples: int = 6,
 ) -> Export:
     """Write a run's selected student as a file that needs no dropkd, with a description beside it.
 
@@ -94,6 +97,7 @@ def export_run(
         unfinished: export the best student so far of a run that is not at its end.
         unchecked: write a format that can't be run on this machine.
         opset: version of ONNX's operators.
+        samples: images on a web page.
 
     Raises:
         ConfigError: an unknown format, or a library that it needs is not installed.
@@ -102,6 +106,6 @@ def export_run(
     """
     (written,) = export_formats(
         run, [to], output=output, preprocessing=preprocessing, fuse=fuse, model=model, licence=licence,
-        unfinished=unfinished, unchecked=unchecked, opset=opset,
+        unfinished=unfinished, unchecked=unchecked, opset=opset, samples=samples,
     )  # fmt: skip
     return written

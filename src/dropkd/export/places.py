@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def check_formats(names: Sequence[str], options: FormatOptions, *, unchecked: bo
         kinds.append(FORMATS[name])
     if not kinds:
         raise ConfigError(f"No format was asked for. There are: {', '.join(FORMATS)}.")
-    if options.opset is not None and "onnx" not in names:
+    if options.opset is not None and not {"onnx", "web"} & set(names):
         raise ConfigError(f"--opset is of ONNX alone; {', '.join(names)} knows no such thing.")
     for kind in kinds:
         kind.check(options)
@@ -57,7 +58,7 @@ def choose_places(kinds: Sequence[Format], output: str | Path | None, run: Path)
     """
     target = run if output is None else Path(output)
     one = kinds[0] if len(kinds) == 1 else None
-    if output is not None and one is not None and target.name.endswith(one.suffix):
+    if output is not None and one is not None and (target.name.endswith(one.suffix) or _can_become(target, one)):
         places = [target]
     elif target.is_dir() or target.suffix == "":
         places = [target / f"student{kind.suffix}" for kind in kinds]
@@ -74,3 +75,16 @@ def choose_places(kinds: Sequence[Format], output: str | Path | None, run: Path)
                 "or give another --output."
             )
     return places
+
+
+def _can_become(target: Path, kind: Format) -> bool:
+    """Tell whether a folder of this name can be a format's own: it is new, or an earlier export of the format."""
+    if not kind.is_folder:
+        return False
+    if not target.exists():
+        return True
+    try:
+        facts = json.loads(target.with_name(f"{target.name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return target.is_dir() and isinstance(facts, dict) and facts.get("format") == kind.name

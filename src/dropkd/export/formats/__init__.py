@@ -7,6 +7,7 @@ from dropkd.export.formats.onnx_file import OnnxFile
 from dropkd.export.formats.openvino_file import OpenVINOFile
 from dropkd.export.formats.program_file import ProgramFile
 from dropkd.export.formats.torchscript_file import TorchScriptFile
+from dropkd.export.formats.web_folder import WebFolder
 
 __all__ = ["FORMATS", "Answering", "Format", "FormatOptions"]
 
@@ -17,5 +18,6 @@ _KINDS: tuple[Format, ...] = (
     LiteRTFile(),
     CoreMLFolder(),
     TorchScriptFile(),
+    WebFolder(),
 )
 FORMATS = {kind.name: kind for kind in _KINDS}

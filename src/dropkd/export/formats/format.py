@@ -27,9 +27,11 @@ class FormatOptions:
 
     Args:
         opset: version of ONNX's operators; None: the exporter's own.
+        samples: how many images of the run's data are put on a web page.
     """
 
     opset: int | None = None
+    samples: int = 6
 
 
 class Format(ABC):
@@ -37,7 +39,8 @@ class Format(ABC):
 
     ``name`` is the user's word for it and ``suffix`` ends the file's name. ``libraries`` are the modules that it needs
     beside torch, ``extra`` is the extra of dropkd that brings them, and ``runs_by`` is the library that the file was
-    compared by. ``remark`` is said whenever it is written.
+    compared by. ``remark`` is said whenever it is written. Where it ``is_folder``, any new
+    name will do for it.
     """
 
     name: ClassVar[str]
@@ -46,6 +49,7 @@ class Format(ABC):
     extra: ClassVar[str] = "export"
     runs_by: ClassVar[str]
     remark: ClassVar[str] = ""
+    is_folder: ClassVar[bool] = False
 
     def check(self, options: FormatOptions) -> None:
         """Refuse what can't be, before any work.
