@@ -19,14 +19,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import dropkd
 from dropkd.cli import run_command_line
-from dropkd.config import Config, load_config
+from dropkd.cli.tables import print_outcome
+from dropkd.config import Config, QatConfig, load_config
 from dropkd.engine.observer import Observer
+from dropkd.engine.qat import prepare_qat
 from dropkd.engine.running import make_training, resume_run, start_run
 from dropkd.engine.setup import prepare_job
 from dropkd.engine.signals import Interrupted
 from dropkd.errors import ConfigError, ModelError
 from dropkd.export.preparing import prepare_student
 from dropkd.export.quantizing_answers import open_file, open_network
+from dropkd.models import build_network
 from dropkd.models.rounding import Roundings
 
 QAT = {"qat__enabled": True}
@@ -54,6 +57,33 @@ def refined(trained: Path, clothes: Path, tmp_path_factory: pytest.TempPathFacto
     ]
     assert run_command_line(command) == 0
     return folder
+
+
+def test_the_command_says_what_is_rounded_and_how_good_it_was_before(
+    refined: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_outcome(dropkd.Run.open(refined))
+    said = " ".join(capsys.readouterr().out.split())
+    before = dropkd.Run.open(refined).metrics["qat"]["float"]["test"]["accuracy"]
+    assert "student, before it was rounded" in said
+    assert f"{100 * before:.2f} %" in said
+
+
+def test_layers_that_are_left_out_in_training_are_named() -> None:
+    heard: list[str] = []
+
+    class Listening(Observer):
+        def on_message(self, text: str) -> None:
+            heard.append(text)
+
+        def on_warning(self, text: str) -> None:
+            heard.append(text)
+
+    torch.manual_seed(0)
+    network = build_network("torchvision/vit_b_16", num_classes=3, image_size=(32, 32))
+    prepare_qat(QatConfig(enabled=True, start_epoch=2), 5, network, Listening())
+    assert "is rounded from epoch 3 of 5 on: " in heard[0]
+    assert "encoder.layers.encoder_layer_0.self_attention.out_proj" in heard[1]
 
 
 def test_a_run_from_a_trained_student_is_rounded_from_its_first_step(refined: Path, trained: Path) -> None:

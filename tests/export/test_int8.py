@@ -97,6 +97,11 @@ def test_weights_are_whole_numbers_with_a_scale_for_each_channel(written: dropkd
     assert not held["model.conv1.weight_zero_point"].any()
 
 
+def test_logits_are_not_rounded(written: dropkd.export.Int8Export) -> None:
+    (last,) = (node for node in onnx.load(written.path).graph.node if "logits" in node.output)
+    assert last.op_type == "Gemm"
+
+
 def test_ranges_are_those_of_the_training_images_as_they_are_evaluated(
     written: dropkd.export.Int8Export, trained: Path
 ) -> None:

@@ -109,6 +109,14 @@ def test_rounding_is_that_of_the_formula(tmp_path: Path, images: NDArray[np.floa
     np.testing.assert_allclose(answer(made)(images), expected, atol=0.02)
 
 
+def test_inputs_and_results_of_convolutions_are_rounded_and_nothing_else(tmp_path: Path) -> None:
+    model = simplify_file(write_graph(tmp_path / "a.onnx"), tmp_path / "simple.onnx")
+    made = quantize_model(model, dict.fromkeys(("images", "x", "y", "z"), (-3.0, 3.0)))
+    nodes = [node for node in made.graph.node if node.op_type == "QuantizeLinear"]
+    assert sorted(node.input[0] for node in nodes) == ["images", "y", "z"]
+    assert "Relu" not in {node.op_type for node in made.graph.node}
+
+
 @settings(max_examples=15, deadline=None)
 @given(bits=st.integers(4, 8), seed=st.integers(0, 1000))
 def test_weights_lie_within_their_bits_and_half_a_step_off(tmp_path_factory: Any, bits: int, seed: int) -> None:

@@ -100,12 +100,13 @@ class Small(nn.Module):
         self.norm = nn.BatchNorm2d(4)
         self.relu = nn.ReLU(inplace=True)
         self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.third = nn.Conv2d(4, 4, 1)
         self.head = nn.Linear(4, 4)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.relu(self.norm(self.first(images)))
         x = self.relu(self.second(x) + x)
-        logits: Tensor = self.head(x.mean((2, 3)))
+        logits: Tensor = self.head(self.third(x).mean((2, 3)))
         return logits
 
 
@@ -118,11 +119,13 @@ class Standardized(nn.Conv2d):
 
 def test_results_are_rounded_after_the_batch_norm_and_the_relu_that_belong_to_them() -> None:
     plan = find_places(Small().eval(), torch.rand(1, 3, 8, 8))
-    first, second, head = plan.layers
+    first, second, third, head = plan.layers
     assert place_of(plan, first.input) == ((("first", 0),), "input")
     assert place_of(plan, first.output) == ((("relu", 0),), "output")
     assert second.input == first.output
     assert place_of(plan, second.output) == ((("second", 0),), "output")
+    assert place_of(plan, third.input) == ((("relu", 1),), "output")
+    assert place_of(plan, third.output) == ((("third", 0),), "output")
     assert place_of(plan, head.input) == ((("head", 0),), "input")
     assert head.output is None
     assert plan.calls["relu"] == 2
@@ -135,12 +138,14 @@ def test_a_rounded_network_is_what_one_writes_by_hand() -> None:
     images = torch.rand(4, 3, 8, 8)
     watch(network, images)
     model = network.model
-    taken, after, second, pooled = (roundings.places[n] for n in range(4))
+    taken, after, second, again, third, pooled = (roundings.places[n] for n in range(6))
+    assert float(after.high) != float(again.high)
     with torch.no_grad():
         x = after(F.relu(model.norm(F.conv2d(taken(images), model.first.weight, padding=1))))
-        # The same ReLU once more: its second result is no input of a layer and no end of a convolution.
-        y = F.relu(second(F.conv2d(x, model.second.weight, model.second.bias, padding=1)) + x)
-        expected = F.linear(pooled(y.mean((2, 3))), model.head.weight, model.head.bias)
+        # The same ReLU once more, with another range.
+        y = again(F.relu(second(F.conv2d(x, model.second.weight, model.second.bias, padding=1)) + x))
+        z = third(F.conv2d(y, model.third.weight, model.third.bias))
+        expected = F.linear(pooled(z.mean((2, 3))), model.head.weight, model.head.bias)
         assert torch.equal(network(images).logits, expected)
 
 

@@ -188,6 +188,8 @@ def _collect_rows(metrics: Mapping[str, Any], folder: Path) -> list[tuple[str, M
         baseline = folder / metrics["baseline"] / "metrics.json"
         if baseline.is_file():
             rows.append(("student alone", json.loads(baseline.read_text(encoding="utf-8")).get("splits", {})))
+    if metrics.get("qat"):
+        rows.append(("student, before it was rounded", metrics["qat"]["float"]))
     if selected:
         rows.append((f"student, epoch {selected['epoch'] + 1} (by {selected['by']})", metrics["splits"]))
     if last:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dropkd.config import QatConfig
+from dropkd.engine.observer import Observer
 from dropkd.errors import ModelError
 from dropkd.models import Network, count_parameters, save_network
 from dropkd.models.rounding import Roundings, round_network
-from dropkd.models.rounding_places import find_places
+from dropkd.models.rounding_places import LAYERS, find_places
 from dropkd.models.tapped import TappedNetwork
 
 __all__ = ["FLOAT_FILE", "Qat", "prepare_qat"]
@@ -77,8 +78,8 @@ class Qat:
         torch._foreach_copy_(*ends)
 
 
-def prepare_qat(settings: QatConfig, epochs: int, student: Network) -> Qat | None:
-    """Find what of the student is rounded and make it so; return None where no rounding is asked for.
+def prepare_qat(settings: QatConfig, epochs: int, student: Network, observer: Observer) -> Qat | None:
+    """Find what of the student is rounded, make it so and say so; return None where no rounding is asked for.
 
     Raises:
         ModelError: the student has no layers that can be rounded, or blocks that are fused at its export.
@@ -101,7 +102,20 @@ def prepare_qat(settings: QatConfig, epochs: int, student: Network) -> Qat | Non
     if not plan.layers:
         raise ModelError(f"{name!r} has no convolution or linear layer that is called as a module: nothing to round.")
     round_network(student, Roundings(plan, settings.weight_bits))
-    return Qat(settings.start_epoch or 0, epochs)
+    qat = Qat(settings.start_epoch or 0, epochs)
+    when = f"from epoch {qat.first + 1} of {epochs} on" if qat.first else "from the first step on"
+    observer.on_message(f"{name} is rounded {when}: {len(plan.layers)} layers, weights of {settings.weight_bits} bits.")
+    names = {layer.name for layer in plan.layers}
+    left = [
+        other for other, module in student.model.named_modules() if isinstance(module, LAYERS) and other not in names
+    ]
+    if left:
+        shown = ", ".join(left[:5]) + (", ..." if len(left) > 5 else "")
+        observer.on_warning(
+            f"{len(left)} layers of {name} are not called as modules that use their weight as it is, so they are not "
+            f"rounded in training: {shown}. In an int8 file they are, by the images that it is made with."
+        )
+    return qat
 
 
 def _is_fused_later(model: nn.Module) -> bool:

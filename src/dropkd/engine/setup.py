@@ -132,7 +132,7 @@ def prepare_job(
     recipe = choose_recipe(resolved.data, data, view_size)
     resolved = spell_out_recipe(resolved, recipe)
     _warn_of_random_backbone(resolved, student is not None, observer)
-    qat = prepare_qat(resolved.qat, resolved.training.epochs, network)
+    qat = prepare_qat(resolved.qat, resolved.training.epochs, network, observer)
     finetuning = FineTuning(distiller, resolved.finetune, resolved.training)
     if keeps_pixels:
         data, unlabelled = shared.remember(

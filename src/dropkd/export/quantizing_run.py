@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +13,9 @@ from torch import nn
 
 from dropkd.costing.latency import Latency, time_side_by_side
 from dropkd.errors import ConfigError, ModelError
+from dropkd.export.drafts import draft_folder, write_draft
 from dropkd.export.formats import FORMATS, FormatOptions
 from dropkd.export.formats.format import texts_of
-from dropkd.export.parity import check_parity
 from dropkd.export.preparing import prepare_student
 from dropkd.export.quantizing import find_ranges, quantize_model, simplify_file
 from dropkd.export.quantizing_answers import open_file, open_model, open_network
@@ -116,10 +115,9 @@ def export_int8(
     network = opened.network(model)
     writable_folder(path.parent)
     # Written and judged elsewhere, so that a file that fails is never in its place.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        whole, simple, draft = (Path(folder) / name for name in ("float.onnx", "simple.onnx", path.name))
-        kind.write(prepared, whole, options)
-        check_parity(prepared.expected, kind.open(whole), prepared.inputs)
+    with draft_folder(path.parent) as folder:
+        whole, simple, draft = folder / "float" / "float.onnx", folder / "simple.onnx", folder / path.name
+        write_draft(kind, prepared, whole, options)
         simplified = simplify_file(whole, simple)
         layers = list_layers(simplified)
         kept = choose_layers(layers, settings.keep_float)
