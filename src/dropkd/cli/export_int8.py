@@ -135,8 +135,8 @@ def print_int8(written: Int8Export) -> None:
     from dropkd.cli.tables import FIGURES, add_row, make_table, print_line, say_percent
 
     loss, paired = written.loss, written.loss.paired
-    print_line("model", written.path)
-    print_line("described in", written.description)
+    print_line(f"{'int8':<13}", written.path)
+    print_line(f"{'described in':<13}", written.description)
     size = written.path.stat().st_size
     kept = f", {len(written.kept)} left as they are ({', '.join(written.kept[:3])}, ...)" if written.kept else ""
     output.print(
