@@ -47,8 +47,8 @@ class DataConfig(Section):
             ones of one size in memory and others on disk, where they fit; ``memory`` writes none to disk; ``disk``
             keeps all there, whatever the machine's memory; ``off`` decodes each time. The pixels are the same.
         packed_gb: how many gigabytes the decoded images of all data sets may take on disk.
-        verify: read every image anew at the start. Else those files are taken as known whose path, size, inode and times
-            of modification and of change are those that an earlier run has seen.
+        verify: read every image anew at the start. Else a file is known where its path, size, inode and times of
+            modification and of change are those that an earlier run has seen.
         distinct_views: how many random views there are of each image: epoch e shows view e modulo this number (and,
             with mixup, CutMix or uneven sampling, repeats that epoch's order and mixing). None: each epoch has its own.
         view_seed: seed of the views; None: that of the run. Runs that share it and ``split_seed`` share a teacher's
