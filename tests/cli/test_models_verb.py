@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dropkd.cli.listings import _say_count
+from dropkd.cli.listings import say_count
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -64,4 +64,4 @@ def test_wrong_flags_are_told(cli: Cli, flags: list[object], text: str) -> None:
 
 def test_counts_have_four_digits() -> None:
     numbers = (7, 999, 1_000, 78_042, 11_180_103, 320_236_288, 1_017_000_000_000)
-    assert [_say_count(n) for n in numbers] == ["7", "999", "1.000 k", "78.04 k", "11.18 M", "320.2 M", "1017 G"]
+    assert [say_count(n) for n in numbers] == ["7", "999", "1.000 k", "78.04 k", "11.18 M", "320.2 M", "1017 G"]

@@ -13,6 +13,20 @@ from playwright.sync_api import Browser, Page, expect
 from .logs import config, epoch, events, held, start, step, write_run
 from .test_server import serving
 
+# Waits after its first epoch until somebody has seen it.
+_TRAINING = """
+import sys, time
+from pathlib import Path
+import dropkd
+
+class Patient(dropkd.Observer):
+    def on_epoch(self, record):
+        while not Path(sys.argv[3]).exists():
+            time.sleep(0.01)
+
+dropkd.train(Path(sys.argv[1]), model="cifar_resnet8", epochs=5, batch_size=8, output=sys.argv[2], observer=Patient())
+"""
+
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
@@ -32,15 +46,15 @@ def _write_epoch(journal: object, number: int, accuracy: float) -> None:
 
 
 def test_the_page_follows_a_run_that_is_being_trained(page: Page, clothes: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    train = [sys.executable, "-m", "dropkd", "train", str(clothes), "--model", "cifar_resnet8", "--epochs", "5"]
-    with subprocess.Popen([*train, "--batch-size", "8", "--output", str(run)], stdout=subprocess.PIPE) as process:
+    run, seen = tmp_path / "run", tmp_path / "seen"
+    with subprocess.Popen([sys.executable, "-c", _TRAINING, str(clothes), str(run), str(seen)]) as process:
         while not (run / "metrics.jsonl").is_file():
             assert process.poll() is None
         with serving(run) as server:
             page.goto(server.address)
             expect(page.locator("h1")).to_have_text("cifar_resnet8, trained alone")
-            expect(page.locator("#part-progress .lead")).to_contain_text("Epoch ", timeout=30_000)
+            expect(page.locator("#part-progress .lead")).to_contain_text("Epoch 1 of 5", timeout=30_000)
+            seen.touch()
             expect(page.locator("#part-state")).to_contain_text("finished", timeout=60_000)
             expect(page.locator("#part-progress .lead")).to_contain_text("Finished after 5 epochs")
             expect(page.locator("#part-epochs tbody tr")).to_have_count(5)
