@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropkd.data.decoders import decoder_versions
-from dropkd.data.pixel_folders import make_room, pixels_root
+from dropkd.data.pixel_folders import SHARE_OF_DISK, make_room, pixels_root
 from dropkd.errors import DropKDError
 from dropkd.files import replacing
 
@@ -25,8 +25,6 @@ __all__ = ["PackFile"]
 # What is kept has another meaning when this grows.
 _FORMAT = 1
 _PIXELS, _ABOUT = "images.u8", "about.json"
-# Unasked, no more of a disk's free space is taken than this.
-_SHARE_OF_DISK = 0.25
 
 
 class PackFile:
@@ -70,7 +68,7 @@ class PackFile:
         """
         with suppress(OSError, DropKDError):
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            if pixels.nbytes > min(limit, _SHARE_OF_DISK * shutil.disk_usage(self.folder.parent).free):
+            if pixels.nbytes > min(limit, SHARE_OF_DISK * shutil.disk_usage(self.folder.parent).free):
                 return
             make_room(self.folder, limit - pixels.nbytes)
             self.folder.mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ from dropkd.data.decoders import decoder_versions
 from dropkd.data.geometry import centre_box, resized_box
 from dropkd.data.jpegs import EVALUATION_PIXELS, TRAINING_PIXELS, choose_scale
 from dropkd.data.pixel_file import SCALES, PixelFile
-from dropkd.data.pixel_folders import claim, count_bytes, make_room, pixels_root
+from dropkd.data.pixel_folders import SHARE_OF_DISK, claim, count_bytes, make_room, pixels_root
 from dropkd.data.recipes import Recipe
 from dropkd.data.sources import KeptRows
 from dropkd.data.split import Split
@@ -28,9 +28,9 @@ __all__ = ["Packing", "drop_pack", "estimate_bytes", "keep_pixels"]
 
 # What is kept has another meaning when this grows.
 _FORMAT = 1
-# Unasked, no more of a disk's free space is taken than this, and of the memory no more than can well be spared: what
-# the system can't hold in memory is read from the disk again, and not every disk is faster than decoding.
-_SHARE_OF_DISK, _SHARE_OF_MEMORY = 0.25, 0.5
+# Unasked, no more of the memory is taken than can well be spared: what the system can't hold there is read from the
+# disk again, and not every disk is faster than decoding.
+_SHARE_OF_MEMORY = 0.5
 _JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 
 
@@ -167,7 +167,7 @@ def _find_reason(packing: Packing, wanted: int, there: int, epochs: int) -> str 
     if epochs < 2 and not there:
         return ""
     free = shutil.disk_usage(_find_parent(pixels_root())).free
-    if wanted - there > _SHARE_OF_DISK * free or wanted > _SHARE_OF_MEMORY * _count_memory():
+    if wanted - there > SHARE_OF_DISK * free or wanted > _SHARE_OF_MEMORY * _count_memory():
         return (
             f"Decoded, the images would take {say_bytes(wanted)}, too much of this machine's disk or memory to keep "
             "unasked; --set data.packed=disk keeps them."

@@ -11,8 +11,10 @@ from pathlib import Path
 from dropkd.data.cache_place import cache_folder
 from dropkd.data.pixel_file import PixelFile
 
-__all__ = ["claim", "count_bytes", "make_room", "pixels_root"]
+__all__ = ["SHARE_OF_DISK", "claim", "count_bytes", "make_room", "pixels_root"]
 
+# Unasked, no more of a disk's free space is taken than this.
+SHARE_OF_DISK = 0.25
 _ABOUT, _LOCK = "about.json", "lock"
 
 

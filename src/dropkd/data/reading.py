@@ -16,7 +16,7 @@ from dropkd.data.images import decode_image, decode_reduced, explain_failure
 from dropkd.data.stores import ImageStore
 from dropkd.errors import DropKDError
 
-__all__ = ["PACK_BYTES", "PACK_SIDE", "Readings", "measure_pixels", "read_images"]
+__all__ = ["PACK_BYTES", "PACK_SIDE", "Readings", "are_packed", "measure_pixels", "read_images"]
 
 # Sets that fit into this are kept decoded in memory.
 PACK_BYTES = 512 * 2**20
@@ -74,6 +74,11 @@ def read_images(
     return Readings(reader.failures, reader.sizes, reader.digests, reader.packed_pixels())
 
 
+def are_packed(count: int, size: tuple[int, int]) -> bool:
+    """Return whether so many images of one height and width are kept decoded in memory."""
+    return max(size) <= PACK_SIDE and 3 * count * size[0] * size[1] <= PACK_BYTES
+
+
 def measure_pixels(pixels: NDArray[np.uint8]) -> Readings:
     """Return the readings of images that come out of one array, (N, H, W, 3); the digests are over the pixels."""
     sizes = np.broadcast_to(np.array(pixels.shape[1:3], np.int64), (len(pixels), 2))
@@ -98,8 +103,7 @@ class _Reader:
                 (height, width), _ = decode_reduced(self.store.read(i))
             except Exception:  # noqa: S112 - reported when its turn comes
                 continue
-            small = max(height, width) <= PACK_SIDE and count * height * width * 3 <= PACK_BYTES
-            return np.empty((count, height, width, 3), np.uint8) if small else None
+            return np.empty((count, height, width, 3), np.uint8) if are_packed(count, (height, width)) else None
         return None
 
     def read_chunk(self, chunk: range) -> range:

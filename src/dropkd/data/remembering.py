@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dropkd.data.cache_place import cache_folder
 from dropkd.data.decoders import decoder_versions
 from dropkd.data.pack_file import PackFile
-from dropkd.data.reading import PACK_BYTES, PACK_SIDE, Readings, read_images
+from dropkd.data.reading import Readings, are_packed, read_images
 from dropkd.data.stores import FileStore
 from dropkd.errors import DropKDError
 from dropkd.files import replacing
@@ -103,7 +103,7 @@ def _complete(
         return None
     first = tuple(sizes[known][0].tolist())
     uniform = bool((sizes[known] == first).all())
-    if uniform and max(first) <= PACK_SIDE and 3 * len(files) * first[0] * first[1] <= PACK_BYTES:
+    if uniform and are_packed(len(files), first):
         # Small images are wanted decoded, and all of them in one array.
         pixels = PackFile(digests, first).read() if known.all() else None
         if pixels is None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from dropkd.config import Config
+from dropkd.config.dotted import list_keys
 from dropkd.report.run_record import RunRecord
 
 __all__ = [
@@ -48,10 +49,10 @@ def list_settings(config: Mapping[str, Any], departures: Mapping[str, Any] | Non
             chosen by the data.
     """
     if departures is not None:
-        return [Setting(key, _write(value), _tell_default(key, departures)) for key, value in _flatten(config, ())]
+        return [Setting(key, _write(value), _tell_default(key, departures)) for key, value in list_keys(config)]
     defaults = dict(_flatten_defaults(Config, ()))
     rows = []
-    for key, value in _flatten(config, ()):
+    for key, value in list_keys(config):
         default = defaults.get(key)
         departs = default not in (None, "auto") and value != default
         rows.append(Setting(key, _write(value), _write(default) if departs else ""))
@@ -77,7 +78,7 @@ def differing_settings(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, 
 
 def setting_values(config: Mapping[str, Any]) -> dict[str, str]:
     """Return each value as text, by its dotted key."""
-    return {key: _write(value) for key, value in _flatten(config, ())}
+    return {key: _write(value) for key, value in list_keys(config)}
 
 
 def list_environment(run: RunRecord) -> list[tuple[str, str]]:
@@ -109,15 +110,6 @@ def again_command(run: RunRecord) -> str | None:
     verb = "train" if run.teacher_name is None else "distill"
     config, output = str(run.folder / "config.yaml"), f"{run.folder}-again"
     return shlex.join(["dropkd", verb, "--config", config, "--output", output])
-
-
-def _flatten(tree: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        here = (*at, str(name))
-        if isinstance(value, Mapping) and value:
-            yield from _flatten(value, here)
-        else:
-            yield ".".join(here), value
 
 
 def _flatten_defaults(model: type[BaseModel], at: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

@@ -6,13 +6,11 @@ import inspect
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
-
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
+from collections.abc import Sequence
+from typing import Any
 
 from dropkd.config import Config
+from dropkd.config.dotted import list_defaults, list_keys
 from dropkd.errors import ConfigError
 from dropkd.methods.registry import method_class
 from dropkd.models.public_names import name_model, name_source
@@ -22,8 +20,8 @@ __all__ = ["cite_methods", "rebuild_command"]
 
 # Where things are, on which machine and who watches: no part of what was trained.
 _OF_THE_MACHINE = (
-    "data.path", "data.unlabelled", "data.workers", "data.packed", "data.packed_gb", "cache", "device", "threads",
-    "output", "loggers", "baseline", "teacher_check", "training.checkpoint_minutes", "student.name",
+    "data.path", "data.unlabelled", "data.workers", "data.packed", "data.packed_gb", "data.verify", "cache", "device",
+    "threads", "output", "loggers", "baseline", "teacher_check", "training.checkpoint_minutes", "student.name",
     "student.checkpoint", "student.pretrained", "teacher.source", "teacher.label_map", "method.name",
 )  # fmt: skip
 # Columns of a command in a card.
@@ -56,9 +54,10 @@ def rebuild_command(config: Config) -> str:
         words += ["--set", "student.checkpoint=CHECKPOINT"]
     if config.data.unlabelled is not None:
         words += ["--unlabelled", "UNLABELLED"]
-    tree = config.model_dump(mode="json")
-    defaults = dict(_flatten(Config))
-    for key, value in _list_settings(tree, ()):
+    defaults = dict(list_defaults(Config))
+    for key, value in list_keys(config.model_dump(mode="json")):
+        if value is None or value == {}:
+            continue
         is_of_machine = any(key == hidden or key.startswith(f"{hidden}.") for hidden in _OF_THE_MACHINE)
         if is_of_machine or (key in defaults and defaults[key] == value and key not in _FLAGS):
             continue
@@ -106,25 +105,3 @@ def _write_setting(key: str, value: Any) -> list[str]:
     if isinstance(value, str):
         return ["--set", f"{key}={hide_path(value, key.rpartition('.')[2])}"]
     return ["--set", f"{key}={json.dumps(value)}"]
-
-
-def _list_settings(tree: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        here = (*at, str(name))
-        if isinstance(value, Mapping) and value:
-            yield from _list_settings(value, here)
-        elif value is not None and value != {}:
-            yield ".".join(here), value
-
-
-def _flatten(section: type[BaseModel], at: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    for name, field in section.model_fields.items():
-        here = (*at, name)
-        # An optional section is a union with None.
-        kinds = (field.annotation, *get_args(field.annotation))
-        inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-        if inner is not None:
-            yield from _flatten(inner, here)
-        else:
-            value = field.get_default(call_default_factory=True)
-            yield ".".join(here), None if value is PydanticUndefined else value
