@@ -27,8 +27,9 @@ from dropkd.engine.running import make_training, resume_run, start_run
 from dropkd.engine.setup import prepare_job
 from dropkd.engine.signals import Interrupted
 from dropkd.errors import ConfigError, ModelError
+from dropkd.export.onnx_answers import open_file
 from dropkd.export.preparing import prepare_student
-from dropkd.export.quantizing_answers import open_file, open_network
+from dropkd.export.quantizing_answers import open_network
 from dropkd.models import build_network
 from dropkd.models.rounding import Roundings
 

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
 from dropkd.export.deployed import DeployedModel
-from dropkd.export.preparing import INPUT, OUTPUT
+from dropkd.export.onnx_answers import Answer, open_file
 from dropkd.models.tapped import TappedNetwork
 
-__all__ = ["Answer", "open_file", "open_model", "open_network"]
-
-Answer = Callable[[NDArray[Any]], NDArray[Any]]
-
-
-def open_file(content: bytes, threads: int) -> Answer:
-    """Return what onnxruntime says of an ONNX file."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-    def answer(inputs: NDArray[Any]) -> NDArray[Any]:
-        logits: NDArray[Any] = session.run([OUTPUT], {INPUT: inputs})[0]
-        return logits
-
-    return answer
+__all__ = ["open_model", "open_network"]
 
 
 def open_model(model: Any) -> Answer:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dropkd.export.onnx_answers import Answer
 from dropkd.export.quantizing import Ranges, quantize_model
 from dropkd.export.quantizing_graph import list_layers
 from dropkd.statistics.pairs import PairedComparison, compare_paired
@@ -17,7 +18,6 @@ from dropkd.statistics.pairs import PairedComparison, compare_paired
 __all__ = ["LayerNoise", "Loss", "find_noisy_layers", "judge_both"]
 
 Batches = Iterable[tuple[NDArray[Any], NDArray[Any]]]
-Answer = Callable[[NDArray[Any]], NDArray[Any]]
 
 # Looking at the layers one at a time ends after so many seconds.
 _SECONDS = 60.0

@@ -16,9 +16,10 @@ from dropkd.errors import ConfigError, ModelError
 from dropkd.export.drafts import draft_folder, write_draft
 from dropkd.export.formats import FORMATS, FormatOptions
 from dropkd.export.formats.format import texts_of
+from dropkd.export.onnx_answers import open_file
 from dropkd.export.preparing import prepare_student
 from dropkd.export.quantizing import find_ranges, quantize_model, simplify_file
-from dropkd.export.quantizing_answers import open_file, open_model, open_network
+from dropkd.export.quantizing_answers import open_model, open_network
 from dropkd.export.quantizing_graph import choose_layers, list_layers, name_ranges
 from dropkd.export.quantizing_images import choose_judges, feed, list_calibration
 from dropkd.export.quantizing_judging import LayerNoise, Loss, find_noisy_layers, judge_both

@@ -13,6 +13,7 @@ from dropkd.errors import ConfigError, ModelError
 from dropkd.export.formats.capturing import capture, name_layer
 from dropkd.export.formats.format import Answering, Format, FormatOptions, texts_of
 from dropkd.export.formats.quiet import held_back
+from dropkd.export.onnx_answers import open_file
 from dropkd.export.preparing import INPUT, OUTPUT, Prepared
 from dropkd.export.standalone import write_script
 
@@ -68,12 +69,8 @@ class OnnxFile(Format):
 
     def open(self, path: Path) -> Answering:
         """Return what onnxruntime says."""
-        import onnxruntime
-
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-        return lambda inputs: torch.from_numpy(session.run([OUTPUT], {INPUT: inputs.numpy()})[0])
+        answer = open_file(str(path), torch.get_num_threads())
+        return lambda inputs: torch.from_numpy(answer(inputs.numpy()))
 
 
 def _translate(program: ExportedProgram, opset: int | None) -> Any:

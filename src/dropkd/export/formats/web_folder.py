@@ -9,7 +9,8 @@ import torch
 
 from dropkd.export.formats.format import Answering, FormatOptions
 from dropkd.export.formats.onnx_file import OnnxFile
-from dropkd.export.preparing import INPUT, OUTPUT, Prepared
+from dropkd.export.onnx_answers import open_file
+from dropkd.export.preparing import Prepared
 from dropkd.export.web import read_model, write_folder
 from dropkd.export.web.samples import choose_samples
 
@@ -41,9 +42,5 @@ class WebFolder(OnnxFile):
 
     def open(self, path: Path) -> Answering:
         """Return what onnxruntime says of the model in the folder."""
-        import onnxruntime
-
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(read_model(path), settings, providers=["CPUExecutionProvider"])
-        return lambda inputs: torch.from_numpy(session.run([OUTPUT], {INPUT: inputs.numpy()})[0])
+        answer = open_file(read_model(path), torch.get_num_threads())
+        return lambda inputs: torch.from_numpy(answer(inputs.numpy()))
